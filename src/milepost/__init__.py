@@ -1,0 +1,41 @@
+"""Durable Celery: a task that is killed or deployed over goes on where it was.
+
+The face of the package. Names load on first use, so that ``import milepost`` costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "BaseTask": "milepost.tasks.base",
+    "CheckpointableTask": "milepost.tasks.checkpointable",
+    "Job": "milepost.model",
+    "JobStatus": "milepost.model",
+    "Milepost": "milepost.app",
+    "MilepostError": "milepost.errors",
+    "Progress": "milepost.model",
+    "__version__": "milepost._version",
+}
+
+__all__ = [
+    "BaseTask",
+    "CheckpointableTask",
+    "Job",
+    "JobStatus",
+    "Milepost",
+    "MilepostError",
+    "Progress",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Codecs: implementations of the socket :mod:`milepost.codec`."""

@@ -1,0 +1,1 @@
+"""What carries a job: claim, run, checkpoint, settle, recover. Knows no Celery and no Redis."""

@@ -1,0 +1,335 @@
+"""The journal of one attempt: where its body is, and what it has to save."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from milepost.engine.lease import Leased
+from milepost.engine.scope import META, Scope, is_within
+from milepost.engine.stored import Stored
+from milepost.errors import CheckpointError, ValueTooLargeError
+from milepost.events import CheckpointSaved
+from milepost.interrupts import Cancel, Suspend
+from milepost.model import Delta, JobStatus, Progress, Signal
+from milepost.runtime import Runtime
+
+NEVER = float("inf")
+
+
+class Savable(Protocol):
+    """Something that changes between checkpoints and knows how to put that into fields."""
+
+    def unsaved(self) -> Mapping[str, bytes]:
+        """Return the fields to write (empty if nothing changed)."""
+        ...
+
+    def saved(self) -> None:
+        """Learn that what :meth:`unsaved` last returned is in the store."""
+        ...
+
+
+class OwnState(Savable, Protocol):
+    """The task's own state."""
+
+    def take_in(self) -> None:
+        """Let the state as it is now be what the next checkpoint saves."""
+        ...
+
+
+class OpenLoop(Savable, Protocol):
+    """A loop whose body may be running.
+
+    Attributes:
+        path: where in the code it stands.
+        scope: the names used in its current item, or None while there are none.
+        done: items finished.
+        total: items there are, where that is known.
+        ahead: whether its current item is recorded as done already.
+        seconds: how long it may go without a checkpoint.
+    """
+
+    path: str
+    scope: Scope | None
+    done: int
+    total: int | None
+    ahead: bool
+    seconds: float
+
+    @property
+    def item_prefix(self) -> str:
+        """Return what the fields of its current item begin with, after their kind."""
+        ...
+
+
+class Journal:
+    """Position and pending changes of one attempt.
+
+    Everything that changed since the last checkpoint goes out in one delta, so a loop's
+    position and the steps of its current item can never disagree in the store.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        leased: Leased,
+        stored: Mapping[str, bytes],
+        every: float,
+        recorded: Progress,
+    ) -> None:
+        self.codec = runtime.codec
+        self.monotonic = runtime.clock.monotonic
+        self.every = every
+        self.deadline = self.monotonic() + every
+        self.in_transaction = False
+        self._left_an_item = False
+        self.state: OwnState | None = None
+        self.leased = leased
+        self.stored = Stored(runtime.codec, stored)
+        self._default_every = every
+        self._emit = runtime.emit if runtime.emit else None
+        self._root = Scope()
+        self._open: list[OpenLoop] = []
+        self._writes: dict[str, bytes] = {}
+        self._deletes: dict[str, None] = {}
+        self._mark: bytes | None = None
+        self._is_new = not stored
+        self._finished, self._finished_total = 0, 0
+        self._known = recorded if stored else Progress()
+        self._last_progress = recorded
+
+    def adopt(self, fields: Mapping[str, bytes]) -> None:
+        """Put a migrated checkpoint in place of the stored one, with the next checkpoint."""
+        self._deletes.update(dict.fromkeys(f for f in self.stored.fields if f not in fields))
+        self._writes.update(fields)
+        self.stored.replace(fields)
+        self._known = Progress()
+
+    def set_mark(self, mark: bytes) -> None:
+        """Say which code writes from now on, once nothing is left that other code wrote.
+
+        Where there is nothing else to save, as in most short jobs, there is no need to say it.
+        """
+        self._mark = mark
+
+    # -- where in the code we are ----------------------------------------------------------
+
+    @property
+    def scope(self) -> Scope:
+        """The names of the place the body is in: of the task, or of a loop's current item.
+
+        Raises:
+            CheckpointError: as for :meth:`check_can_record`.
+        """
+        if not self._open and not self.in_transaction:
+            self._left_an_item = False
+            return self._root
+        self.check_can_record()
+        self.go_on()
+        loop = self._open[-1]
+        if loop.scope is None:
+            loop.scope = Scope(loop.item_prefix)
+        return loop.scope
+
+    def go_on(self) -> None:
+        """Learn that the body goes on: a loop that was left was broken out of."""
+        self._left_an_item = False
+
+    def check_can_record(self) -> None:
+        """Refuse to record in a place that a resumed attempt could not tell from another.
+
+        Raises:
+            CheckpointError: inside atomic(), or in an item that it has recorded as done.
+        """
+        self._refuse_in_transaction()
+        if self._open and self._open[-1].ahead:
+            raise CheckpointError(
+                f"loop {self._open[-1].path!r}: atomic() has recorded this item as done; let it "
+                "be the last thing that the item does"
+            )
+
+    def _refuse_in_transaction(self) -> None:
+        if self.in_transaction:
+            raise CheckpointError(
+                "nothing can be saved inside atomic(): it would stay when the transaction is "
+                "rolled back. Take steps, loops and checkpoints before it"
+            )
+
+    def open(self, loop: OpenLoop) -> None:
+        """Enter a loop: from here on, names belong to its current item."""
+        self._open.append(loop)
+        if loop.seconds < self.every:
+            self._set_pace()
+
+    def close(self, loop: OpenLoop, *, over: bool = True) -> None:
+        """Leave a loop; what it did is kept.
+
+        Args:
+            loop: which.
+            over: False where its body was left in the middle of an item: broken out of, or
+                by an error, which cannot be told apart until the task goes on.
+        """
+        if loop in self._open:
+            self._left_an_item = not over
+            self._open.remove(loop)
+            self._writes.update(loop.unsaved())
+            loop.saved()
+            self.count_finished(loop)
+            if self.every < self._default_every:
+                self._set_pace()
+
+    def _set_pace(self) -> None:
+        """Save as often as the hastiest open loop wants."""
+        self.every = min(self._default_every, *(loop.seconds for loop in self._open), NEVER)
+        self.deadline = min(self.deadline, self.monotonic() + self.every)
+
+    @property
+    def innermost(self) -> OpenLoop | None:
+        """The loop whose item the body is working on."""
+        return self._open[-1] if self._open else None
+
+    def leave_item(self, loop: OpenLoop) -> None:
+        """Forget what belonged to an item that is now done.
+
+        Raises:
+            CheckpointError: a loop started within the item is still going on.
+        """
+        if self._open and self._open[-1] is not loop:
+            raise CheckpointError(
+                f"loop {loop.path!r} went on to its next item while {self._open[-1].path!r}, "
+                "started within the item, is still open: loops may be nested, not interleaved"
+            )
+        loop.scope = None
+        self.forget(loop.item_prefix)
+
+    def forget(self, prefix: str) -> None:
+        """Drop all that is recorded within a place in the code, with the next checkpoint."""
+        for field in [f for f in self._writes if is_within(f, prefix)]:
+            del self._writes[field]
+        self._deletes.update(dict.fromkeys(self.stored.within(prefix)))
+        self.stored.forget(prefix)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def note(self, field: str, data: bytes) -> None:
+        """Set a field with the next checkpoint."""
+        self._writes[field] = data
+
+    def drop(self, field: str) -> None:
+        """Delete a field with the next checkpoint."""
+        self._writes.pop(field, None)
+        if self.stored.may_hold(field):
+            self._deletes[field] = None
+
+    def put(self, field: str, data: bytes) -> None:
+        """Make a field durable now, with everything else that is pending.
+
+        Raises:
+            ValueTooLargeError: nothing was saved, and the field is not kept for later.
+        """
+        self._writes[field] = data
+        try:
+            self.flush()
+        except ValueTooLargeError:
+            self._writes.pop(field, None)
+            raise
+
+    def checkpoint(self) -> None:
+        """Save everything, the state as it is in the middle of an item included."""
+        if self.state is not None:
+            self.state.take_in()
+        self.flush()
+
+    def flush(self) -> None:
+        """Save everything pending, renew the lease, and obey what comes back.
+
+        Raises:
+            Suspend, Cancel: somebody asked for it; the checkpoint is saved.
+            Superseded: another attempt has the job; nothing was saved.
+        """
+        self._refuse_in_transaction()
+        delta = self.pending()
+        signal = self.leased.commit(delta)
+        self.mark_saved(delta)
+        self.obey(signal)
+
+    def pending(self, leaving: OpenLoop | None = None) -> Delta:
+        """Return everything that changed since the last checkpoint, as one delta.
+
+        Args:
+            leaving: a loop whose current item is done with this delta.
+        """
+        between_items = not (self._open or self._left_an_item)
+        if self.state is not None and (leaving is not None or between_items):
+            self.state.take_in()
+        writes = dict(self._writes)
+        for savable in self._savables():
+            writes.update(savable.unsaved())
+        is_empty = self._is_new and not writes
+        if self._mark is not None and not is_empty and not self.stored.is_foreign:
+            writes[META] = self._mark
+        deletes = list(self._deletes)
+        if leaving is not None:
+            prefix = leaving.item_prefix
+            writes = {f: data for f, data in writes.items() if not is_within(f, prefix)}
+            deletes += self.stored.within(prefix)
+        return Delta(writes, [f for f in deletes if f not in writes], self._news())
+
+    def mark_saved(self, delta: Delta) -> None:
+        """Learn that *delta* is in the store."""
+        self._writes, self._deletes = {}, {}
+        for savable in self._savables():
+            savable.saved()  # may put the next changes in place
+        self.stored.note_saved(delta)
+        if META in delta.writes:
+            self._mark = None
+        if delta.progress is not None:
+            self._last_progress = delta.progress
+        self.deadline = self.monotonic() + self.every
+        if self._emit:
+            lease = self.leased.lease
+            done = self.progress.done
+            self._emit(CheckpointSaved(lease.job_id, lease.fence, len(delta.writes), done))
+
+    def _savables(self) -> list[Savable]:
+        return [*self._open] if self.state is None else [self.state, *self._open]
+
+    def obey(self, signal: Signal | None) -> None:
+        """Turn a signal into the interrupt that stops the body."""
+        if signal is None:
+            return
+        if signal is Signal.CANCEL:
+            raise Cancel
+        if signal is Signal.PAUSE:
+            raise Suspend(JobStatus.PAUSED, "paused")
+        raise Suspend(JobStatus.INTERRUPTED, "drained", delay=0.0)
+
+    # -- progress ----------------------------------------------------------------------------
+
+    def count_finished(self, loop: OpenLoop) -> None:
+        """Add a loop that is over to the progress, if it was an outermost one."""
+        if "/" not in loop.path:
+            self._finished += loop.done
+            self._finished_total += loop.done if loop.total is None else loop.total
+
+    @property
+    def progress(self) -> Progress:
+        """Items done over all outermost loops and attempts, the total where it is known.
+
+        A resumed attempt shows what its predecessor reached until it has come that far.
+        """
+        done, total = self._counted()
+        return self._known if done < self._known.done else Progress(done, total)
+
+    def _counted(self) -> tuple[int, int | None]:
+        if not self._open:
+            return self._finished, self._finished_total or None
+        loop = self._open[0]
+        total = None if loop.total is None else self._finished_total + loop.total
+        return self._finished + loop.done, total
+
+    def _news(self) -> Progress | None:
+        """Return the progress if it is not what the record says."""
+        last = self._last_progress
+        if self._counted() == (last.done, last.total):
+            return None
+        progress = self.progress
+        return None if progress == last else progress

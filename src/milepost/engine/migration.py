@@ -1,0 +1,90 @@
+"""Checkpoints across code changes: read what is stored, migrate it, or park the job."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from milepost.codec import Codec
+from milepost.engine.journal import Journal
+from milepost.engine.plan import Checkpoint, Plan
+from milepost.engine.scope import CURSOR, END, EXPLICIT, KEYS, META, RESULT, STATE, STEP
+from milepost.engine.stored import misfit
+
+
+def open_checkpoint(journal: Journal, plan: Plan) -> None:
+    """Make what is stored fit the code that is about to run.
+
+    Raises:
+        Suspend: it is of a version this code does not know and cannot migrate.
+    """
+    written_by = journal.stored.take(META)
+    mark = f"{plan.version}:{plan.fingerprint}".encode()
+    if written_by != mark:
+        journal.set_mark(mark)
+    if written_by is None:
+        return
+    version, _, fingerprint = written_by.decode().partition(":")
+    journal.stored.code_changed = fingerprint != plan.fingerprint or int(version) != plan.version
+    if int(version) != plan.version:
+        _migrate(journal, plan, int(version))
+
+
+def _migrate(journal: Journal, plan: Plan, version: int) -> None:
+    if plan.migrate is None or version > plan.version:
+        raise misfit(
+            f"the checkpoint is of version {version}, the code knows {plan.version} and has no "
+            "migrate_checkpoint() for it"
+        )
+    try:
+        migrated = plan.migrate(as_people_see_it(journal.codec, journal.stored.fields), version)
+        fields = as_fields(journal.codec, migrated)
+    except Exception as exc:  # the user's own code: whatever it is, nothing may be lost by it
+        raise misfit(f"migrate_checkpoint() from version {version} failed: {exc!r}") from exc
+    journal.adopt(fields)
+
+
+def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
+    """Return stored fields as the dictionary that ``migrate_checkpoint`` gets.
+
+    ``steps`` holds results by name; ``loops`` the position, ``[done, cursor]``,
+    ``{"keys": […]}`` or ``{"finished": n}`` by name; ``maps`` results by name and key;
+    ``state`` the dumped state; ``data`` what ``save_checkpoint`` was given.
+    """
+    seen: Checkpoint = {"steps": {}, "loops": {}, "maps": {}, "state": None, "data": None}
+    for field, data in stored.items():
+        kind, (path, _, part) = field[0], field[1:].partition(":")
+        value = codec.decode(data)
+        if kind == STEP:
+            seen["steps"][path] = value
+        elif kind == CURSOR:
+            seen["loops"][path] = value
+        elif kind == END:
+            seen["loops"][path] = {"finished": value}
+        elif kind == KEYS:
+            seen["loops"].setdefault(path, {"keys": []})["keys"] += value
+        elif kind == RESULT:
+            seen["maps"].setdefault(path, {})[part] = value
+        elif kind == STATE:
+            seen["state"] = value
+        elif kind == EXPLICIT:
+            seen["data"] = value
+    return seen
+
+
+def as_fields(codec: Codec, checkpoint: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the fields of a checkpoint in the form of :func:`as_people_see_it`."""
+    values: dict[str, Any] = {
+        STEP + path: value for path, value in checkpoint.get("steps", {}).items()
+    }
+    for path, value in checkpoint.get("loops", {}).items():
+        if isinstance(value, dict) and "finished" in value:
+            values[END + path] = value["finished"]
+        elif isinstance(value, dict):
+            values[f"{KEYS}{path}:1"] = value["keys"]
+        else:
+            values[CURSOR + path] = value
+    for path, results in checkpoint.get("maps", {}).items():
+        values.update({f"{RESULT}{path}:{key}": value for key, value in results.items()})
+    for kind, name in ((STATE, "state"), (EXPLICIT, "data")):
+        if checkpoint.get(name) is not None:
+            values[kind] = checkpoint[name]
+    return {field: codec.encode(value) for field, value in values.items()}

@@ -1,0 +1,212 @@
+"""The keeper: one per worker. Renews the leases of its jobs, and carries on what others left.
+
+Knows no Celery: it is told what runs, and handed the way to send a job again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
+from milepost.events import JobRecovered
+from milepost.model import Job, JobStatus, Recovery, Signal
+from milepost.runtime import Runtime
+
+logger = logging.getLogger("milepost")
+
+BATCH = 100
+"""Due jobs looked at in one scan; with more, the next scan follows at once."""
+AGAIN_AFTER = 10.0
+"""Seconds before a job that was sent again, but not claimed, is looked at again."""
+
+RETRY = "retry"
+"""How the reason of a job begins whose next message Celery's retry has sent."""
+
+Resend = Callable[[Job, bool], None]
+IsLost = Callable[[Job], bool]
+
+
+class Keeper:
+    """Keeps the jobs of one worker alive and recovers those of dead ones.
+
+    Args:
+        runtime: the application's.
+        incarnation: the name under which this worker's processes claim.
+        resend: sends a job again; its second argument says that only what follows the
+            body is left to do.
+        is_lost: whether a job that nobody started has lost its message.
+        is_finished: whether Celery has done all that follows the body.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        incarnation: str,
+        *,
+        resend: Resend,
+        is_lost: IsLost,
+        is_finished: IsLost,
+    ) -> None:
+        self._runtime = runtime
+        self._incarnation = incarnation
+        self._resend, self._is_lost, self._is_finished = resend, is_lost, is_finished
+        self._running: set[str] = set()
+        self._ended: set[str] = set()
+        self._orphans: list[str] = []
+        self._lock = threading.Lock()
+
+    def started(self, job_id: str) -> None:
+        """Learn that a process of this worker is about to run a job."""
+        with self._lock:
+            self._running.add(job_id)
+            self._ended.discard(job_id)
+
+    def ended(self, job_ids: Iterable[str]) -> None:
+        """Learn that Celery has done all it had to do for these jobs."""
+        with self._lock:
+            for job_id in job_ids:
+                self._running.discard(job_id)
+                self._ended.add(job_id)
+
+    def left(self, job_id: str) -> None:
+        """Learn that this worker no longer runs a job, whatever has become of it."""
+        with self._lock:
+            self._running.discard(job_id)
+
+    def lost(self, job_id: str, process: int, reason: str, *, resend: bool = False) -> bool:
+        """Learn that the process that ran a job is dead: free the lease at once.
+
+        Args:
+            job_id: which job.
+            process: the id of the dead process.
+            reason: how it died, for the record.
+            resend: whether nobody else brings the job's message back soon.
+
+        Returns:
+            Whether the job was still running there.
+        """
+        was_running = self._conclude(job_id, process, reason, JobStatus.INTERRUPTED)
+        if was_running and resend:
+            with self._lock:
+                self._orphans.append(job_id)
+        return was_running
+
+    def killed(self, job_id: str, process: int, reason: str, status: JobStatus) -> None:
+        """Learn that this worker ended a job itself: for good, with that status."""
+        self._conclude(job_id, process, reason, status)
+
+    def revoked(self, job_id: str, process: int | None, reason: str) -> None:
+        """Learn that Celery has discarded a job's message, or killed what ran it."""
+        if process is not None:
+            self.killed(job_id, process, reason, JobStatus.CANCELLED)
+        try:
+            self._runtime.store.signal(job_id, Signal.CANCEL)
+        except (JobNotFoundError, InvalidTransitionError):
+            pass  # never recorded, or at its end by other means: nothing is left to cancel
+        except StoreError as exc:
+            logger.warning("job %s was revoked, but its record is not: %s", job_id, exc)
+
+    def _conclude(self, job_id: str, process: int, reason: str, status: JobStatus) -> bool:
+        self.left(job_id)
+        owner = f"{self._incarnation}:{process}"
+        try:
+            return self._runtime.store.release(job_id, owner, reason, status)
+        except StoreError as exc:
+            logger.warning("job %s: its lease is not freed and has to lapse: %s", job_id, exc)
+            return False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to renew or to finish."""
+        with self._lock:
+            return not self._running and not self._ended
+
+    def renew(self) -> None:
+        """Renew the leases of all running jobs and take ended ones out of the recovery.
+
+        Raises:
+            StoreError: nothing was renewed; ask again soon.
+        """
+        with self._lock:
+            running, ended = frozenset(self._running), frozenset(self._ended)
+        if running:
+            self._runtime.store.renew(self._incarnation, running)
+        if ended:
+            self._runtime.store.finish(ended)
+            with self._lock:
+                self._ended -= ended
+
+    def recover(self) -> int:
+        """Look for jobs to carry on, and send each again that this keeper wins.
+
+        Returns:
+            How many were due; BATCH means there may be more.
+
+        Raises:
+            StoreError: the store did not answer; nothing is lost.
+        """
+        self._adopt_orphans()
+        due = self._runtime.store.due(BATCH)
+        own = self._renew_own(due)
+        for job_id in due:
+            if job_id not in own:
+                self._recover(job_id)
+        return len(due)
+
+    def _recover(self, job_id: str) -> None:
+        recovery = self._runtime.store.claim_recovery(job_id, AGAIN_AFTER)
+        if recovery is not None:
+            self._carry_on(recovery)
+
+    def _renew_own(self, due: Iterable[str]) -> frozenset[str]:
+        """Renew what fell due while this whole worker was held up, and nobody took over."""
+        with self._lock:
+            running = self._running.intersection(due)
+        return self._runtime.store.renew(self._incarnation, running) if running else frozenset()
+
+    def _adopt_orphans(self) -> None:
+        """Send jobs again whose process here died; should that fail, they fall due anyway."""
+        with self._lock:
+            orphans, self._orphans = self._orphans, []
+        for job_id in orphans:
+            job = self._runtime.store.get(job_id)
+            if job.status is JobStatus.INTERRUPTED:
+                self._carry_on(Recovery(job, finishing=False))
+
+    def purge(self) -> None:
+        """Drop records past their retention, where the store does not do so itself.
+
+        Raises:
+            StoreError: the store did not answer.
+        """
+        dropped = self._runtime.store.purge()
+        if dropped:
+            logger.info("%d jobs past their retention were dropped", dropped)
+
+    def _carry_on(self, recovery: Recovery) -> None:
+        job = recovery.job
+        try:
+            if recovery.finishing and self._is_finished(job):
+                self._runtime.store.finish([job.id])
+                return
+            if awaits_own_message(job) and not self._is_lost(job):
+                return
+            self._resend(job, recovery.finishing)
+        except Exception:
+            # One bad message must not keep the keeper from the other jobs; this one comes
+            # up again after its wait.
+            logger.exception("job %s could not be sent again", job.id)
+            return
+        logger.info("job %s sent again: %s", job.id, job.reason or job.status)
+        self._runtime.emit(JobRecovered(job.id, job.task, job.crashes, recovery.finishing))
+
+
+def awaits_own_message(job: Job) -> bool:
+    """Whether a message of its own should already be on its way to start the job.
+
+    If so, a full queue is the likelier explanation for its not having started, and another
+    message would only make the queue longer.
+    """
+    if job.status is JobStatus.SCHEDULED:
+        return job.attempts == 0 or (job.reason or "").startswith(RETRY)
+    return job.status is JobStatus.PENDING and job.attempts == 0

@@ -1,0 +1,84 @@
+"""Names inside a job: which loop, step or map a stored field belongs to.
+
+A field is one letter for its kind, then a path: ``sload_columns`` is a step, ``crows`` the
+cursor of a loop, ``srows/enrich`` a step inside the current item of that loop. A path never
+says when something happened, only where in the code it stands, so a resumed attempt finds it.
+"""
+
+from typing import Final
+
+from milepost.errors import CheckpointError, NameInUseError
+
+STEP: Final = "s"
+CURSOR: Final = "c"
+KEYS: Final = "d"
+END: Final = "e"
+RESULT: Final = "m"
+STATE: Final = "u"
+META: Final = "v"
+EXPLICIT: Final = "x"
+
+KINDS: Final = {STEP: "step", CURSOR: "loop", KEYS: "loop", END: "loop", RESULT: "map"}
+"""Kinds that belong to a place in the code; the others belong to the job as a whole."""
+
+_ESCAPES = str.maketrans({"%": "%25", "/": "%2F", ":": "%3A", "#": "%23"})
+_SPECIAL = frozenset("%/:#")
+
+
+class Scope:
+    """The names used in one place: the body of the task, or one item of a loop."""
+
+    __slots__ = ("_counts", "_paths", "prefix")
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self._paths: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+
+    def enter(self, kind: str, name: str | None, default: str) -> str:
+        """Return the path of the next loop, step or map here.
+
+        Args:
+            kind: ``"loop"``, ``"step"`` or ``"map"``, for the error's text.
+            name: the name the user gave, or None.
+            default: the name to number where none was given: ``load``, ``load#2``, …
+
+        Raises:
+            CheckpointError: the given name is not a string.
+            NameInUseError: the given name is in use here.
+        """
+        if name is None:
+            count = self._counts[default] = self._counts.get(default, 0) + 1
+            if count > 1:
+                # Escaped names hold no "#", so this one is nobody else's, nor worth keeping.
+                return f"{self._paths[default]}#{count}"
+            name = default
+        elif not isinstance(name, str):
+            raise CheckpointError(f"{kind} name={name!r}: a name is a string")
+        if name in self._paths:
+            raise NameInUseError(kind, name)
+        path = self._paths[name] = self.prefix + escaped(name)
+        return path
+
+
+def escaped(name: str) -> str:
+    """Return a name without the characters that separate the parts of a path."""
+    return name if _SPECIAL.isdisjoint(name) else name.translate(_ESCAPES)
+
+
+def home_of(field: str) -> str:
+    """Return the prefix of the place a field belongs to: empty for the task's body itself."""
+    if "/" not in field:
+        return ""
+    path = field[1:].partition(":")[0]
+    return path[: path.rfind("/") + 1]
+
+
+def is_within(field: str, prefix: str) -> bool:
+    """Whether a stored field belongs to a place in the code under *prefix*."""
+    return field[0] in KINDS and field.startswith(prefix, 1)
+
+
+def place_of(field: str) -> str:
+    """Return a stored field as people know it: ``step 'load'``."""
+    return f"{KINDS[field[0]]} {field[1:].partition(':')[0]!r}"

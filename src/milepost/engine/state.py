@@ -1,0 +1,52 @@
+"""The task's own state: typed if it likes, saved with every checkpoint once it was touched.
+
+What is saved is the state as of the last moment that belongs to the saved position: the end
+of a loop's last item, an explicit checkpoint, or now where no loop is open. A step or an
+error in the middle of an item must not save half of what the item does to the state, since
+the whole item will run again.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from milepost.engine.journal import Journal
+from milepost.engine.scope import STATE
+from milepost.engine.stored import misfit
+
+
+class State:
+    """Holds the state object of one attempt."""
+
+    def __init__(self, journal: Journal, model: Any) -> None:
+        self._journal = journal
+        self._model = model
+        self._last = journal.stored.take(STATE)
+        self._next = self._last
+        self.value: Any = self._load()
+        journal.state = self
+
+    def _load(self) -> Any:
+        data = {} if self._last is None else self._journal.stored.decode(STATE, self._last)
+        model = self._model
+        if model is None:
+            return data
+        try:
+            return model.model_validate(data)
+        except ValueError as exc:  # pydantic's ValidationError is one; its text may hold data
+            if self._last is None:
+                raise
+            raise misfit(f"the stored state does not fit {model.__name__}") from exc
+
+    def take_in(self) -> None:
+        """Let the state as it is now be what the next checkpoint saves."""
+        plain = self.value if self._model is None else self.value.model_dump()
+        if self._last is not None or plain != {}:
+            self._next = self._journal.codec.encode(plain)
+
+    def unsaved(self) -> Mapping[str, bytes]:
+        if self._next is None or self._next == self._last:
+            return {}
+        return {STATE: self._next}
+
+    def saved(self) -> None:
+        self._last = self._next

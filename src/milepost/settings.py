@@ -1,0 +1,130 @@
+"""Settings: read once, from keyword arguments, Celery's configuration and the environment."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from milepost.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What can be set, with its default. All times are in seconds.
+
+    Attributes:
+        store: URL of the store: ``redis://``, ``rediss://``, ``unix://``, ``sqlite:///``,
+            ``postgresql://`` or ``memory://``. None: the Redis that Celery uses.
+        namespace: prefix of every key or table, so that several systems can share a store.
+        lease_seconds: how long a worker may be silent before its jobs are taken over.
+        renew_seconds: how often a worker renews the leases of its running jobs.
+        scan_seconds: how often each worker looks for jobs to recover.
+        checkpoint_every: default interval between checkpoints of a loop.
+        max_crashes: deaths in a row without a checkpoint after which a job fails.
+        resend_after: how long a sent job may stay unstarted before its queue is checked
+            for a lost message.
+        retention: how long a job's record is kept after its end.
+        max_value_bytes: the largest single value a checkpoint may hold.
+        store_timeout: how long one store command may take before it is an error.
+        record_at: ``publish`` writes the record before the message is sent, ``start`` when
+            a worker first claims the job (one command less for the publisher, but a
+            message lost before its start is then lost).
+    """
+
+    store: str | None = None
+    namespace: str = "milepost"
+    lease_seconds: float = 3.0
+    renew_seconds: float = 1.0
+    scan_seconds: float = 0.5
+    checkpoint_every: float = 1.0
+    max_crashes: int = 5
+    resend_after: float = 60.0
+    retention: float = 7 * 86400.0
+    max_value_bytes: int = 16 * 1024 * 1024
+    store_timeout: float = 5.0
+    record_at: str = "publish"
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise ConfigurationError(f"{name} = {value!r}: it must be a number above 0")
+        if not isinstance(self.max_crashes, int) or self.max_crashes < 0:
+            raise ConfigurationError(
+                f"max_crashes = {self.max_crashes!r}: it must be a whole number from 0"
+            )
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", self.namespace):
+            raise ConfigurationError(
+                f"namespace = {self.namespace!r}: letters, digits and _ only, at most 40, "
+                "not beginning with a digit"
+            )
+        if self.record_at not in ("publish", "start"):
+            raise ConfigurationError(f"record_at = {self.record_at!r}: 'publish' or 'start'")
+        if self.renew_seconds * 2 > self.lease_seconds:
+            raise ConfigurationError(
+                f"renew_seconds = {self.renew_seconds} leaves no room for one missed renewal "
+                f"within lease_seconds = {self.lease_seconds}: make it at most half of it"
+            )
+
+
+_POSITIVE = (
+    "lease_seconds",
+    "renew_seconds",
+    "scan_seconds",
+    "checkpoint_every",
+    "resend_after",
+    "retention",
+    "max_value_bytes",
+    "store_timeout",
+)
+_READ = {
+    "store": str,
+    "namespace": str,
+    "record_at": str,
+    "max_crashes": int,
+    "max_value_bytes": int,
+}
+
+
+def read_settings(
+    given: Mapping[str, Any], conf: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Build the settings; the first source that names a value wins.
+
+    Args:
+        given: keyword arguments of ``Milepost(app, …)``.
+        conf: Celery's configuration; keys ``milepost_<name>``.
+        environ: the environment; keys ``MILEPOST_<NAME>``. None: ``os.environ``.
+
+    Raises:
+        ConfigurationError: an unknown name or an unusable value, and where it came from.
+    """
+    environ = os.environ if environ is None else environ
+    names = [field.name for field in fields(Settings)]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {unknown[0]!r}; the settings are: {', '.join(names)}"
+        )
+    chosen = {}
+    for name in names:
+        value = given.get(name)
+        if value is None:
+            value = conf.get(f"milepost_{name}")
+        if value is None:
+            value = _from_text(name, environ.get(f"MILEPOST_{name.upper()}"))
+        if value is not None:
+            chosen[name] = value
+    return Settings(**chosen)
+
+
+def _from_text(name: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return _READ.get(name, float)(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"environment variable MILEPOST_{name.upper()} = {text!r}: it must be a number"
+        ) from None

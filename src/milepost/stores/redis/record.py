@@ -1,0 +1,72 @@
+"""A job's hash in Redis, read back into a :class:`~milepost.model.Job`."""
+
+from collections.abc import Mapping, Sequence
+
+from milepost.model import Job, JobStatus, Progress, Signal
+
+
+def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
+    """Read a record.
+
+    Args:
+        job_id: whose.
+        flat: field, value, field, value, …; a field that is absent has its default. Times
+            are milliseconds since the epoch.
+    """
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    lease_seconds = _count(fields, b"lease_ms") / 1000
+    heartbeat_at = _moment(fields, b"heartbeat_at")
+    return Job(
+        id=job_id,
+        task=text(fields[b"task"]),
+        status=JobStatus(text(fields[b"status"])),
+        created_at=_moment(fields, b"created_at") or 0.0,
+        reason=_text(fields, b"reason"),
+        message=fields.get(b"message", b""),
+        delivery=_count(fields, b"delivery"),
+        fence=_count(fields, b"fence"),
+        owner=_text(fields, b"owner"),
+        lease_until=None if heartbeat_at is None else heartbeat_at + lease_seconds,
+        lease_seconds=lease_seconds,
+        attempts=_count(fields, b"attempts"),
+        crashes=_count(fields, b"crashes"),
+        strikes=_count(fields, b"strikes"),
+        interruptions=_count(fields, b"interruptions"),
+        progress=_progress(fields.get(b"progress")),
+        signal=Signal(text(fields[b"signal"])) if b"signal" in fields else None,
+        started_at=_moment(fields, b"started_at"),
+        ended_at=_moment(fields, b"ended_at"),
+        due_at=_moment(fields, b"due_at"),
+        result=fields.get(b"result"),
+        error=_text(fields, b"error"),
+    )
+
+
+def written(progress: Progress | None) -> str:
+    """Return progress as the record keeps it: ``done/total``, ``done/``; "" for None."""
+    if progress is None:
+        return ""
+    return f"{progress.done}/{'' if progress.total is None else progress.total}"
+
+
+def text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _progress(data: bytes | None) -> Progress:
+    if data is None:
+        return Progress()
+    done, _, total = data.partition(b"/")
+    return Progress(int(done), int(total) if total else None)
+
+
+def _text(fields: Mapping[bytes, bytes], name: bytes) -> str | None:
+    return text(fields[name]) if name in fields else None
+
+
+def _count(fields: Mapping[bytes, bytes], name: bytes) -> int:
+    return int(fields.get(name, b"0"))
+
+
+def _moment(fields: Mapping[bytes, bytes], name: bytes) -> float | None:
+    return int(fields[name]) / 1000 if name in fields else None

@@ -1,0 +1,247 @@
+"""What becomes of a job: the store's decisions as plain functions, for stores that run Python.
+
+They take the record as it was read under its lock and return it as it shall be, or None
+where nothing is to change. The Redis store has the same decisions in its scripts, and the SQL
+store has those of the hot path in its statements; the contract holds them all to one another.
+"""
+
+from dataclasses import replace
+
+from milepost.errors import InvalidTransitionError
+from milepost.model import (
+    Delivery,
+    Delta,
+    Granted,
+    Job,
+    JobStatus,
+    Lease,
+    NewJob,
+    Refusal,
+    Settlement,
+    Signal,
+)
+from milepost.stores.limits import MAX_DOUBLINGS, lengthened
+from milepost.stores.record import Record
+
+PENDING, RUNNING, PAUSED = JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED
+
+
+def created(new: NewJob, now: float) -> Record:
+    """Return the record of a job that is about to be sent."""
+    job = Job(
+        id=new.id,
+        task=new.task,
+        status=JobStatus.SCHEDULED if new.delay else PENDING,
+        created_at=now,
+        message=new.message,
+        delivery=new.delivery,
+        due_at=now + new.delay,
+    )
+    index_at = now + new.delay + new.resend_after
+    return Record(job, index_at, 0, None, kept=False, call=None, told=None, now=now)
+
+
+def recorded(delivery: Delivery, now: float) -> Record:
+    """Return the record of a job that was sent without one."""
+    new = NewJob(delivery.job_id, delivery.task, delivery.message or b"", delivery.number)
+    return created(new, now)
+
+
+def claimed(found: Record, delivery: Delivery, owner: str, lease_seconds: float) -> Record:
+    """Return the record after a claim that nothing refuses."""
+    job, now = found.job, found.now
+    crashed = job.status is RUNNING and not found.is_held
+    strikes = job.strikes + crashed
+    seconds = lengthened(lease_seconds, strikes)
+    job = replace(
+        job,
+        status=RUNNING,
+        task=delivery.task,
+        reason=None,
+        delivery=max(delivery.number, job.delivery),
+        message=delivery.message or job.message,
+        fence=job.fence + 1,
+        owner=owner,
+        lease_until=now + seconds,
+        lease_seconds=seconds,
+        attempts=job.attempts + 1,
+        crashes=job.crashes + crashed,
+        strikes=strikes,
+        started_at=job.started_at or now,
+        due_at=None,
+        signal=(job.signal or found.told) if crashed else job.signal,
+    )
+    return replace(found, job=job, index_at=now + seconds, sends=0, told=None)
+
+
+def granted(found: Record) -> Granted:
+    """Return the grant that a row stands for which was just claimed."""
+    job = found.job
+    lease = Lease(job.id, job.owner or "", job.fence, job.lease_seconds)
+    return Granted(lease, job, resumed=found.kept)
+
+
+def refusal(found: Record, number: int) -> Refusal | None:
+    """Return why a delivery of that number gets no lease, or None if it would get one now."""
+    job = found.job
+    if job.status.is_terminal:
+        return Refusal.SETTLED
+    if job.status is PAUSED:
+        return Refusal.PAUSED
+    if number < job.delivery:
+        return Refusal.STALE
+    if found.is_held and number <= job.delivery:
+        return Refusal.HELD
+    return None
+
+
+def owns(found: Record, owner: str) -> bool:
+    """Return whether the job runs under that owner, or under a process of that incarnation."""
+    job = found.job
+    return (
+        job.status is RUNNING
+        and job.owner is not None
+        and (job.owner == owner or job.owner.startswith(f"{owner}:"))
+    )
+
+
+def holds(found: Record, lease: Lease) -> bool:
+    """Return whether a lease may write: its fence is the record's, and the job runs."""
+    return found.job.fence == lease.fence and found.job.status is RUNNING
+
+
+def renewed(found: Record) -> Record:
+    """Return the record with its lease renewed."""
+    until = found.now + found.job.lease_seconds
+    return replace(found, job=replace(found.job, lease_until=until), index_at=until)
+
+
+def committed(found: Record, delta: Delta) -> Record:
+    """Return the record after a checkpoint; what it is told is the signal that waited."""
+    job = found.job
+    after = replace(
+        job,
+        lease_until=found.now + job.lease_seconds,
+        progress=job.progress if delta.progress is None else delta.progress,
+        strikes=0 if delta.writes else job.strikes,
+        signal=None,
+    )
+    return replace(found, job=after, told=job.signal, kept=found.kept or bool(delta.writes))
+
+
+def settled(found: Record, settlement: Settlement, retention: float) -> Record:
+    """Return the record after the end of an attempt."""
+    job, now, status = found.job, found.now, settlement.status
+    due_at = None if settlement.delay is None else now + settlement.delay
+    index_at = None if due_at is None else due_at + settlement.resend_after
+    if settlement.finishing:
+        index_at = now + job.lease_seconds
+    job = replace(
+        job,
+        status=status,
+        reason=settlement.reason,
+        result=settlement.result,
+        error=settlement.error,
+        owner=None,
+        lease_until=None,
+        signal=None,
+        due_at=due_at,
+        ended_at=now if status.is_terminal else None,
+        interruptions=job.interruptions + (status is JobStatus.INTERRUPTED),
+        delivery=job.delivery if settlement.delivery is None else settlement.delivery,
+        message=settlement.message or job.message,
+    )
+    expires_at = now + retention if status.is_terminal else None
+    return replace(found, job=job, index_at=index_at, expires_at=expires_at, told=None)
+
+
+def released(found: Record, reason: str, status: JobStatus, retention: float) -> Record:
+    """Return the row of an attempt that is known to be dead."""
+    job, now = found.job, found.now
+    if status.is_terminal:
+        return _ended(found, status, reason, retention)
+    return replace(found, job=_crashed(found, reason), index_at=now + job.lease_seconds)
+
+
+def signalled(found: Record, signal: Signal, retention: float) -> Record:
+    """Return the row after somebody asked something of the job.
+
+    Raises:
+        InvalidTransitionError: the job has ended.
+    """
+    job = found.job
+    if job.status.is_terminal:
+        raise InvalidTransitionError(job.id, job.status, signal)
+    if job.status is RUNNING:
+        return replace(found, job=replace(job, signal=signal))
+    if signal is Signal.CANCEL:
+        return _ended(found, JobStatus.CANCELLED, "cancelled", retention)
+    if signal is Signal.PAUSE and job.status is not PAUSED:
+        paused = replace(job, status=PAUSED, reason="paused", due_at=None, signal=None)
+        return replace(found, job=paused, index_at=None)
+    return found
+
+
+def resumed(found: Record) -> Record:
+    """Return the row after a resume.
+
+    Raises:
+        InvalidTransitionError: the job has ended.
+    """
+    job, now = found.job, found.now
+    if job.status.is_terminal:
+        raise InvalidTransitionError(job.id, job.status, "resume")
+    if job.status is PAUSED:
+        pending = replace(job, status=PENDING, reason=None, due_at=now)
+        return replace(found, job=pending, index_at=now, sends=0)
+    if job.signal is Signal.PAUSE:
+        return replace(found, job=replace(job, signal=None))
+    return found
+
+
+def recovered(found: Record, again_after: float) -> tuple[Record, bool] | None:
+    """Return the row after a keeper asked to send the job again, and whether it may.
+
+    None where nothing is to do and nothing to correct.
+    """
+    job, now = found.job, found.now
+    if found.index_at is None or found.index_at > now:
+        return None
+    if job.status is PAUSED:
+        return replace(found, index_at=None), False
+    if found.is_held:
+        return replace(found, index_at=job.lease_until), False
+    if job.status is RUNNING:
+        job = _crashed(found, "its worker died")
+    wait = again_after * 2 ** min(found.sends, MAX_DOUBLINGS)
+    return replace(found, job=job, index_at=now + wait, sends=found.sends + 1), True
+
+
+def _ended(found: Record, status: JobStatus, reason: str, retention: float) -> Record:
+    job = replace(
+        found.job,
+        status=status,
+        reason=reason,
+        error=reason if status is JobStatus.FAILED else None,
+        owner=None,
+        lease_until=None,
+        signal=None,
+        due_at=None,
+        ended_at=found.now,
+    )
+    return replace(found, job=job, index_at=None, expires_at=found.now + retention)
+
+
+def _crashed(found: Record, reason: str) -> Job:
+    job = found.job
+    return replace(
+        job,
+        signal=job.signal or found.told,
+        status=JobStatus.INTERRUPTED,
+        reason=reason,
+        owner=None,
+        lease_until=None,
+        due_at=found.now,
+        crashes=job.crashes + 1,
+        strikes=job.strikes + 1,
+    )

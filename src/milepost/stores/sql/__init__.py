@@ -1,0 +1,1 @@
+"""Stores in a SQL database: one implementation, one small dialect per driver."""

@@ -1,0 +1,102 @@
+"""The tables, and the way from any older version of them to this one.
+
+The version is kept in ``<namespace>_meta``. To change the schema, append a step: a step is
+never edited once it was released.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from milepost.errors import StoreError
+from milepost.stores.sql.dialect import Dialect, Link, Tables
+
+Step = tuple[str, ...]
+
+FIRST: Step = (
+    """
+    CREATE TABLE {jobs} (
+        id {key} PRIMARY KEY, task {text} NOT NULL, status {text} NOT NULL,
+        created_at {float} NOT NULL, reason {text}, message {bytes} NOT NULL,
+        delivery {int} NOT NULL, fence {int} NOT NULL DEFAULT 0, owner {text},
+        lease_until {float}, lease_seconds {float} NOT NULL DEFAULT 0,
+        attempts {int} NOT NULL DEFAULT 0, crashes {int} NOT NULL DEFAULT 0,
+        strikes {int} NOT NULL DEFAULT 0, interruptions {int} NOT NULL DEFAULT 0,
+        done {int} NOT NULL DEFAULT 0, total {int}, signal {text},
+        started_at {float}, ended_at {float}, due_at {float}, result {bytes}, error {text},
+        index_at {float}, sends {int} NOT NULL DEFAULT 0, expires_at {float},
+        kept {int} NOT NULL DEFAULT 0, call {int}, told {text}
+    ){hot}
+    """,
+    "CREATE INDEX {jobs}_due ON {jobs} (index_at, id) WHERE index_at IS NOT NULL",
+    "CREATE INDEX {jobs}_old ON {jobs} (expires_at) WHERE expires_at IS NOT NULL",
+    """
+    CREATE TABLE {fields} (
+        job_id {key} NOT NULL, name {key} NOT NULL, value {bytes} NOT NULL,
+        PRIMARY KEY (job_id, name)
+    ){compact}
+    """,
+)
+"""Beyond the record: ``index_at``, ``sends`` and ``expires_at`` drive recovery and retention;
+``kept`` is 1 once fields were written; ``call`` is the last call that wrote and ``told`` the
+signal it was given, so that a call whose answer was lost can be made again."""
+
+STEPS: Sequence[Step] = (FIRST,)
+"""Step *n* leads from version *n* to version *n + 1*."""
+
+
+def ensure(dialect: Dialect, link: Link, namespace: str) -> str:
+    """Bring the schema up to date; many processes may do so at once.
+
+    Returns:
+        The identity of these tables, drawn when they were made.
+
+    Raises:
+        StoreError: the tables are newer than this code.
+    """
+    steps = STEPS
+    current = _current(dialect, link, namespace)
+    if current is None or current[0] < len(steps):
+        link.begin()
+        try:
+            dialect.lock_schema(link, namespace)
+            _migrate(dialect, link, namespace, steps)
+            link.commit()
+        except BaseException:
+            link.rollback()
+            raise
+        current = _current(dialect, link, namespace)
+    if current is None:
+        raise StoreError(f"store {dialect.name}: its tables vanished while they were made")
+    if current[0] > len(steps):
+        raise StoreError(
+            f"store {dialect.name}: the tables {namespace}_* are of schema version {current[0]}, "
+            f"this milepost knows version {len(steps)}: upgrade milepost here, or set another "
+            "namespace"
+        )
+    return current[1]
+
+
+def _current(dialect: Dialect, link: Link, namespace: str) -> tuple[int, str] | None:
+    meta = Tables.of(namespace).meta
+    if not dialect.has_table(link, meta):
+        return None
+    rows = link.fetch(f"SELECT version, identity FROM {meta}", {})
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def _migrate(dialect: Dialect, link: Link, namespace: str, steps: Sequence[Step]) -> None:
+    """Run the missing steps; the caller holds the schema's lock."""
+    tables = Tables.of(namespace)
+    words = {**dialect.words, "jobs": tables.jobs, "fields": tables.fields}
+    current = _current(dialect, link, namespace)
+    if current is None:
+        text, integer = words["text"], words["int"]
+        link.run(f"CREATE TABLE {tables.meta} (version {integer}, identity {text})", {})
+        insert = f"INSERT INTO {tables.meta} (version, identity) VALUES (0, :identity)"
+        link.run(dialect.render(insert), {"identity": uuid.uuid4().hex})
+    for step in steps[current[0] if current else 0 :]:
+        for statement in step:
+            link.run(dialect.render(statement.format_map(words)), {})
+    if current is None or current[0] < len(steps):
+        update = dialect.render(f"UPDATE {tables.meta} SET version = :version")
+        link.run(update, {"version": len(steps)})

@@ -1,0 +1,169 @@
+"""The statements of the SQL stores, in the words of :mod:`milepost.stores.sql.dialect`.
+
+Each ``UPDATE`` decides and writes in one statement, so that two callers never both win: the
+second one waits for the row and then finds its condition no longer true. ``PUT`` locks the
+row instead where others could write it meanwhile, and leaves it as it is. The time is read
+once per statement (``t.now``) where several columns must agree on it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+from milepost.model import JobStatus
+from milepost.stores.limits import MAX_DOUBLINGS
+from milepost.stores.sql.dialect import Dialect, Tables
+from milepost.stores.sql.record import COLUMNS
+
+TERMINAL = ", ".join(f"'{status}'" for status in JobStatus if status.is_terminal)
+CLOCK = "(SELECT {now} AS now) AS t"
+ALIVE = "(j.expires_at IS NULL OR j.expires_at > (SELECT {now}))"
+OWNED = """j.status = 'running' AND (j.owner = :owner OR
+    substr(j.owner, 1, length(CAST(:prefix AS {text}))) = CAST(:prefix AS {text}))"""
+
+LAPSED = """(CASE WHEN j.status = 'running'
+    AND (j.lease_until IS NULL OR j.lease_until <= t.now) THEN 1 ELSE 0 END)"""
+DOUBLINGS = f"""(CASE WHEN j.strikes + {LAPSED} <= 1 THEN 0
+    WHEN j.strikes + {LAPSED} > {MAX_DOUBLINGS} THEN {MAX_DOUBLINGS}
+    ELSE j.strikes + {LAPSED} - 1 END)"""
+LEASE = f"(CAST(:seconds AS {{float}}) * (1 << CAST({DOUBLINGS} AS INTEGER)))"
+
+FRESH = 7 / 8
+"""How much of a lease must be left for a commit to leave it as it is, and no more than all
+of it: a clock that was set back must not make a lease longer than it was granted."""
+
+CREATE = f"""
+    INSERT INTO {{jobs}} (id, task, status, created_at, message, delivery, due_at, index_at, call)
+    SELECT :id, :task, :status, t.now, :message, :delivery,
+        t.now + CAST(:delay AS {{float}}), t.now + CAST(:check AS {{float}}), :call
+    FROM {CLOCK} WHERE true ON CONFLICT (id) DO NOTHING
+"""
+CLAIM = f"""
+    UPDATE {{jobs}} AS j SET
+        status = 'running', task = :task, reason = NULL, delivery = :number,
+        message = COALESCE(:message, j.message), fence = j.fence + 1, owner = :owner,
+        lease_until = t.now + {LEASE}, lease_seconds = {LEASE}, index_at = t.now + {LEASE},
+        attempts = j.attempts + 1, crashes = j.crashes + {LAPSED},
+        strikes = j.strikes + {LAPSED}, started_at = COALESCE(j.started_at, t.now),
+        due_at = NULL, sends = 0, call = :call, told = NULL,
+        signal = CASE WHEN {LAPSED} = 1 THEN COALESCE(j.signal, j.told) ELSE j.signal END
+    FROM {CLOCK}
+    WHERE j.id = :id AND j.status NOT IN ({TERMINAL}, 'paused') AND (j.delivery < :number
+        OR j.delivery = :number AND (j.status <> 'running' OR {LAPSED} = 1))
+    RETURNING {{columns}}, {{now}}
+"""
+PUT = f"""
+    INSERT INTO {{fields}} (job_id, name, value)
+    SELECT j.id, :name, :value FROM {{jobs}} AS j
+    WHERE j.id = :id AND j.fence = :fence AND j.status = 'running' AND j.kept = 1
+        AND j.strikes = 0 AND j.signal IS NULL AND j.told IS NULL
+        AND j.lease_until - {{now}} BETWEEN j.lease_seconds * {FRESH} AND j.lease_seconds
+    {{lock}} ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value
+"""
+MOVED = """
+        call = :call,
+        done = COALESCE(:done, j.done),
+        total = CASE WHEN CAST(:done AS {int}) IS NULL THEN j.total ELSE :total END,
+        strikes = CASE WHEN :wrote = 1 THEN 0 ELSE j.strikes END,
+        kept = CASE WHEN :wrote = 1 THEN 1 ELSE j.kept END"""
+"""What commit and settle change alike: the delta's traces in the job's row."""
+COMMIT = f"""
+    UPDATE {{jobs}} AS j SET
+        lease_until = {{now}} + j.lease_seconds,
+        told = CASE WHEN j.call = :call THEN j.told ELSE j.signal END,
+        signal = CASE WHEN j.call = :call THEN j.signal END,{MOVED}
+    WHERE j.id = :id AND j.fence = :fence AND j.status = 'running'
+    RETURNING id, told
+"""
+SETTLE = f"""
+    UPDATE {{jobs}} AS j SET
+        status = :status, reason = :reason, result = :result, error = :error,
+        owner = NULL, lease_until = NULL, signal = NULL, told = NULL,
+        due_at = t.now + CAST(:delay AS {{float}}),
+        index_at = t.now + CASE WHEN :finishing = 1 THEN j.lease_seconds
+            ELSE CAST(:check AS {{float}}) END,
+        ended_at = CASE WHEN :ended = 1 THEN t.now END,
+        expires_at = CASE WHEN :ended = 1 THEN t.now + CAST(:retention AS {{float}}) END,
+        interruptions = j.interruptions + :interrupted,
+        delivery = COALESCE(:delivery, j.delivery),
+        message = COALESCE(:message, j.message),{MOVED}
+    FROM {CLOCK}
+    WHERE j.id = :id AND j.fence = :fence AND j.status = 'running'
+    RETURNING id
+"""
+RENEW = f"""
+    UPDATE {{jobs}} AS j SET lease_until = t.now + j.lease_seconds,
+        index_at = t.now + j.lease_seconds
+    FROM {CLOCK}
+    WHERE j.id IN (SELECT j.id FROM {{jobs}} AS j WHERE j.id {{ids}} AND {OWNED}
+        ORDER BY j.id {{skip}}) AND {OWNED}
+    RETURNING id
+"""
+OWNS = f"SELECT j.id FROM {{jobs}} AS j WHERE j.id {{ids}} AND {OWNED}"
+FINISH = f"""
+    UPDATE {{jobs}} SET index_at = NULL
+    WHERE id IN (SELECT id FROM {{jobs}} WHERE id {{ids}} ORDER BY id {{lock}})
+        AND index_at IS NOT NULL AND status IN ({TERMINAL})
+"""
+LOAD = f"""
+    SELECT f.name, f.value FROM {{jobs}} AS j LEFT JOIN {{fields}} AS f ON f.job_id = j.id
+    WHERE j.id = :id AND {ALIVE}
+"""
+READ = "SELECT {columns}, {now} FROM {jobs} WHERE id = :id"
+DUE = """
+    SELECT id FROM {jobs} WHERE index_at <= (SELECT {now}) ORDER BY index_at, id LIMIT :limit
+"""
+DELETE = "DELETE FROM {jobs} WHERE id = :id"
+EXPIRE = "DELETE FROM {jobs} WHERE id = :id AND expires_at <= {now}"
+EMPTY = "DELETE FROM {fields} WHERE job_id = :id"
+PURGE = """
+    WITH old AS (SELECT id FROM {jobs} WHERE expires_at <= (SELECT {now})
+        ORDER BY expires_at LIMIT 500 {skip})
+    DELETE FROM {jobs} WHERE id IN (SELECT id FROM old) RETURNING id
+"""
+EMPTY_ALL = "DELETE FROM {fields} WHERE job_id {ids}"
+IDENTITY = "SELECT identity FROM {meta}"
+
+
+CHANGE = "UPDATE {jobs} SET {changes} WHERE id = :id"
+
+
+@dataclass(frozen=True)
+class Statements:
+    """Every statement, rendered for one dialect and one namespace."""
+
+    rendered: Callable[[str], str]
+    create: str = CREATE
+    claim: str = CLAIM
+    put: str = PUT
+    commit: str = COMMIT
+    settle: str = SETTLE
+    renew: str = RENEW
+    owns: str = OWNS
+    finish: str = FINISH
+    load: str = LOAD
+    read: str = READ
+    lock: str = READ + " {lock}"
+    grab: str = READ + " {skip}"
+    due: str = DUE
+    delete: str = DELETE
+    expire: str = EXPIRE
+    empty: str = EMPTY
+    purge: str = PURGE
+    empty_all: str = EMPTY_ALL
+    identity: str = IDENTITY
+
+    @classmethod
+    def of(cls, dialect: Dialect, tables: Tables) -> "Statements":
+        """Render every statement."""
+        words = {**dialect.words, "jobs": tables.jobs, "fields": tables.fields}
+        words |= {"meta": tables.meta, "columns": ", ".join(COLUMNS)}
+
+        def rendered(sql: str) -> str:
+            return dialect.render(" ".join(sql.format_map(words).split()))
+
+        return cls(rendered, *(rendered(str(field.default)) for field in fields(cls)[1:]))
+
+    def change(self, columns: Iterable[str]) -> str:
+        """Return the statement that sets these columns of one job."""
+        changes = ", ".join(f"{name} = :{name}" for name in columns)
+        return self.rendered(CHANGE.replace("{changes}", changes))

@@ -1,0 +1,208 @@
+"""The task base: a Celery task that can be made durable."""
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import celery
+from celery._state import get_current_worker_task
+
+from milepost.codec import Codec
+from milepost.errors import ConfigurationError
+from milepost.model import Job, NewJob
+from milepost.runtime import Runtime, runtime_of
+from milepost.tasks import message
+from milepost.tasks.carrying import wrap_run
+from milepost.tasks.current import CURRENT
+from milepost.tasks.verdict import FINAL
+
+DURABLE: dict[str, Any] = {
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "retry_on_worker_lost": False,
+    "track_started": False,
+    "Request": "milepost.integrations.worker:DurableRequest",
+}
+"""What a durable task's class says to Celery; the record tells the rest of the truth."""
+
+
+class BaseTask(celery.Task):  # type: ignore[type-arg]
+    """A Celery task that can be made durable; until then it costs and changes nothing.
+
+    Attributes:
+        durable: whether jobs of this task are recorded, fenced and recovered.
+        lease_seconds: how long its worker may be silent. None: the application's setting.
+        checkpoint_every: seconds between checkpoints of a loop. None: the setting.
+        max_crashes: deaths in a row without a checkpoint that fail a job. None: the setting.
+        checkpoint_version: raise it when stored checkpoints no longer fit the code, and
+            define ``migrate_checkpoint(data, from_version)``, which returns the data as the
+            new code wants them.
+        codec: how its values become bytes. None: the application's codec.
+        keep_result: whether the return value is kept in the job's record.
+    """
+
+    abstract = True
+    durable: ClassVar[bool] = False
+    lease_seconds: ClassVar[float | None] = None
+    checkpoint_every: ClassVar[float | None] = None
+    max_crashes: ClassVar[int | None] = None
+    checkpoint_version: ClassVar[int] = 1
+    codec: ClassVar[Codec | None] = None
+    keep_result: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.durable:
+            _declare_durable(cls)
+            if "run" in cls.__dict__:
+                wrap_run(cls)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send the task, as in Celery; a durable one is on record before its message is sent.
+
+        Raises:
+            StoreUnavailableError: the record could not be written; nothing was sent.
+        """
+        places = (producer, link, link_error, shadow)
+        if self.durable:
+            named = {"link": link, "link_error": link_error, "shadow": shadow, **options}
+            task_id, forget = self._prepare(args, kwargs, task_id, named)
+            try:
+                return super().apply_async(args, kwargs, task_id, *places, **options)
+            except BaseException:
+                forget()
+                raise
+        return super().apply_async(args, kwargs, task_id, *places, **options)
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Try again later, as in Celery; an error that ends the job is raised again instead."""
+        if isinstance(exc, FINAL):
+            raise exc
+        return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+
+    def replace(self, sig: Any) -> Any:
+        """Let another task go on under this job's id, as in Celery."""
+        attempt = CURRENT.get()
+        if attempt is not None and not self.request.is_eager:
+            attempt.forsake()
+        return super().replace(sig)
+
+    def _prepare(
+        self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]
+    ) -> tuple[str | None, Callable[[], None]]:
+        """Record a job that is about to be sent, if it is to be recorded.
+
+        Returns:
+            Its id, and what takes the record back.
+        """
+        if options.get("retries"):
+            _save_before_retry(task_id)
+            return task_id, _nothing
+        if self.app.conf.task_always_eager:
+            return task_id, _nothing
+        runtime = runtime_of(self.app)
+        if runtime.settings.record_at != "publish":
+            return task_id, _nothing
+        task_id = task_id or str(uuid.uuid4())
+        created = record(self, runtime, args, kwargs, {**options, "task_id": task_id})
+        return task_id, partial(runtime.store.delete, task_id) if created else _nothing
+
+
+def record(
+    task: BaseTask, runtime: Runtime, args: Any, kwargs: Any, options: dict[str, Any]
+) -> bool:
+    """Put a job that is about to be sent on record.
+
+    Args:
+        task: its task.
+        runtime: the application's.
+        args: positional arguments of the task.
+        kwargs: keyword arguments of the task.
+        options: of ``apply_async``, with ``task_id``.
+
+    Returns:
+        False when a job of that id is on record already.
+    """
+    options = {**task._get_exec_options(), **options}  # type: ignore[attr-defined]
+    parent = get_current_worker_task()
+    if parent is not None:
+        options.setdefault("root_id", parent.request.root_id or parent.request.id)
+        options.setdefault("parent_id", parent.request.id)
+    return runtime.store.create(
+        NewJob(
+            options["task_id"],
+            task.name,
+            message.from_call(task, args, kwargs, options),
+            delay=message.seconds_until(task.app, options.get("countdown"), options.get("eta")),
+            resend_after=runtime.settings.resend_after,
+        )
+    )
+
+
+def _save_before_retry(job_id: str | None) -> None:
+    """Save the place of the job that is about to send its own retry.
+
+    The retry may start before this attempt has ended, and must find everything; and an
+    attempt that has lost its job must not send one at all.
+    """
+    attempt = CURRENT.get()
+    if attempt is not None and attempt.job.id == job_id and not attempt.journal.in_transaction:
+        attempt.journal.flush()
+
+
+def _nothing() -> None:
+    """There is no record to take back."""
+
+
+def resend(app: Any, job: Job, *, finishing: bool = False) -> None:
+    """Send a recorded job's message again, under its id and with its place in any canvas.
+
+    Args:
+        app: the Celery app that sends.
+        job: the record.
+        finishing: the body has run; only what Celery does afterwards is to be done.
+    """
+    signature = message.unpack(job.message, app)
+    options = {**signature.options, "task_id": job.id, "retries": job.delivery}
+    if finishing:
+        options["headers"] = {**(options.get("headers") or {}), message.FINISH_HEADER: True}
+    options["add_to_parent"] = False
+    task = app.tasks.get(signature.task)
+    if isinstance(task, BaseTask):
+        # Past our own apply_async: the job is on record already.
+        celery.Task.apply_async(task, signature.args, signature.kwargs, **options)
+    else:
+        app.send_task(signature.task, signature.args, signature.kwargs, **options)
+
+
+def _declare_durable(cls: type[BaseTask]) -> None:
+    for name, value in DURABLE.items():
+        if name not in cls.__dict__:
+            setattr(cls, name, value)
+    for name in ("acks_late", "reject_on_worker_lost"):
+        if not getattr(cls, name):
+            raise ConfigurationError(
+                f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
+                "is acknowledged when the job has ended, and comes back when its worker dies"
+            )

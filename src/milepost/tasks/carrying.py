@@ -1,0 +1,211 @@
+"""The only door between Celery's task machinery and the engine.
+
+``run`` is wrapped when a durable class is made, inside of ``autoretry_for`` and outside of
+pydantic's validation. On the way in the wrapper turns Celery's request into a delivery; on the
+way out it turns the one ending of the attempt back into Celery's words, here and nowhere else.
+"""
+
+import functools
+import inspect
+import os
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from celery._state import _task_stack  # type: ignore[attr-defined]
+from celery.exceptions import Ignore, Reject
+
+from milepost.clock import SystemClock
+from milepost.codecs.json import JsonCodec
+from milepost.engine.attempt import (
+    RESULT_NOT_KEPT,
+    Attempt,
+    Completed,
+    Dropped,
+    Ending,
+    Unclaimed,
+    begin,
+    run_attempt,
+)
+from milepost.engine.plan import Plan
+from milepost.errors import JobFailedError
+from milepost.interrupts import Interrupt
+from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
+from milepost.observer import Emitter
+from milepost.runtime import Runtime, runtime_for
+from milepost.settings import Settings
+from milepost.stores.memory import MemoryStore
+from milepost.tasks import message, verdict
+from milepost.tasks.coroutines import drive
+from milepost.tasks.current import CURRENT
+from milepost.tasks.fingerprint import fingerprint_of
+
+INCARNATION = "milepost_incarnation"
+"""App attribute, and in capitals environment variable, that names this run of the worker."""
+
+Body = Callable[[Attempt], Any]
+
+
+class ThrowawayStore(MemoryStore):
+    """Keeps the journal of an eager or direct call, and is gone with it.
+
+    Nobody will resume it, so that it can pretend to be in the user's database: ``atomic()``
+    then just commits the user's transaction.
+    """
+
+    def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:  # noqa: ARG002
+        return self.commit(lease, delta)
+
+
+def wrap_run(cls: Any) -> None:
+    """Put the engine around the ``run`` that a durable task class defines."""
+    raw = cls.__dict__["run"]
+    is_static = isinstance(raw, staticmethod)
+    function = raw.__func__ if is_static else raw
+    is_async = inspect.iscoroutinefunction(function)
+
+    @functools.wraps(function)
+    def run(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        bound = args if is_static else (self, *args)
+        return _enter(self, functools.partial(function, *bound, **kwargs), is_async)
+
+    cls.run = run
+    cls.milepost_fingerprint = fingerprint_of(cls, function)
+
+
+def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
+    """Tell apart a delivered job, a call from within it, and a call that is no job at all."""
+    request = task.request_stack.top
+    if _is_inside(task, request):
+        return call()
+    if request is None or request.called_directly:
+        return _await_directly(task, call) if is_async else _call_directly(task, call)
+    body = functools.partial(_body, call=functools.partial(drive, call) if is_async else call)
+    if request.is_eager:
+        return _translate(task, request, _carry_throwaway(task, request, body))
+    return _translate(task, request, _carry(task, request, body))
+
+
+def _is_inside(task: Any, request: Any) -> bool:
+    """Whether the running attempt of this very task makes the call: ``super().run()``, say."""
+    active = CURRENT.get()
+    if active is None or active.job.task != task.name:
+        return False
+    if request is None or request.called_directly:
+        return True
+    return active.job.id == request.id and active.job.delivery == _number(request)
+
+
+def _number(request: Any) -> int:
+    return int(request.retries or 0)
+
+
+def _body(attempt: Attempt, call: Callable[[], Any]) -> Any:
+    token = CURRENT.set(attempt)
+    try:
+        return call()
+    finally:
+        CURRENT.reset(token)
+
+
+def _carry(task: Any, request: Any, body: Body) -> Ending:
+    runtime = runtime_for(task)
+    return run_attempt(
+        runtime,
+        _plan(task, request, runtime.settings),
+        Delivery(request.id, task.name, _number(request)),
+        functools.partial(message.from_request, task, request),
+        body,
+    )
+
+
+def _carry_throwaway(task: Any, request: Any, body: Body) -> Ending:
+    """Run eagerly: the same code and the same encoding, in a store that nobody keeps."""
+    runtime, plan, delivery = _throwaway(task, request)
+    return run_attempt(runtime, plan, delivery, bytes, body)
+
+
+def _throwaway(task: Any, request: Any) -> tuple[Runtime, Plan, Delivery]:
+    codec = task.codec or getattr(task.app, "milepost_codec", None) or JsonCodec()
+    runtime = Runtime(Settings(), ThrowawayStore(), codec, SystemClock(), Emitter())
+    job_id = request.id or str(uuid.uuid4())
+    delivery = Delivery(job_id, task.name, _number(request), message=b"eager")
+    return runtime, replace(_plan(task, request, runtime.settings), keep_result=False), delivery
+
+
+def _call_directly(task: Any, call: Callable[[], Any]) -> Any:
+    ending = _carry_throwaway(task, task.request, functools.partial(_body, call=call))
+    return _translate(task, task.request, ending)
+
+
+async def _await_directly(task: Any, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    runtime, plan, delivery = _throwaway(task, task.request)
+    attempt = begin(runtime, plan, delivery, bytes)
+    assert isinstance(attempt, Attempt)
+    token = CURRENT.set(attempt)
+    _task_stack.push(task)  # Celery left the call when it got the coroutine
+    try:
+        return await call()
+    except Interrupt as stop:
+        raise Ignore(f"{task.name} stopped: {stop}") from None
+    finally:
+        _task_stack.pop()
+        CURRENT.reset(token)
+
+
+def _plan(task: Any, request: Any, settings: Settings) -> Plan:
+    return Plan(
+        owner=f"{_incarnation(task.app)}:{os.getpid()}",
+        judge=functools.partial(verdict.judge, task, request),
+        lease_seconds=task.lease_seconds or settings.lease_seconds,
+        checkpoint_every=task.checkpoint_every or settings.checkpoint_every,
+        max_crashes=settings.max_crashes if task.max_crashes is None else task.max_crashes,
+        version=task.checkpoint_version,
+        fingerprint=task.milepost_fingerprint,
+        migrate=getattr(task, "migrate_checkpoint", None),
+        finishing=verdict.must_finish(task, request),
+        keep_result=task.keep_result,
+    )
+
+
+def _incarnation(app: Any) -> str:
+    """Return which run of which worker this process belongs to."""
+    name = getattr(app, INCARNATION, None) or os.environ.get(INCARNATION.upper())
+    return name or f"alone-{os.getpid()}"
+
+
+def _translate(task: Any, request: Any, ending: Ending) -> Any:
+    """Return the value, or raise what tells Celery to leave the job alone."""
+    if isinstance(ending, Completed):
+        return ending.value
+    if isinstance(ending, Dropped):
+        job = ending.refused.job
+        headers = request.headers or {}
+        if ending.refused.why is Refusal.SETTLED and headers.get(message.FINISH_HEADER):
+            return _replay(task, job)
+        raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
+    if isinstance(ending, Unclaimed):
+        # Fail closed: without a lease nothing may run. The message goes back to the broker.
+        raise Reject(ending.error, requeue=True) from ending.error
+    raise Ignore(f"job {request.id} stopped: {ending.reason}")
+
+
+def _replay(task: Any, job: Job) -> Any:
+    """Give Celery the recorded outcome again: its worker died before Celery could act on it."""
+    if job.status is JobStatus.CANCELLED:
+        raise Ignore(f"job {job.id} is {job.status}")
+    if job.reason == RESULT_NOT_KEPT:
+        raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")
+    return recorded_value(runtime_for(task), job)
+
+
+def recorded_value(runtime: Runtime, job: Job) -> Any:
+    """Return the return value in the record of a job that has ended.
+
+    Raises:
+        JobFailedError: the job failed; the record has the text of its error.
+    """
+    if job.status is JobStatus.FAILED:
+        raise JobFailedError(job.id, job.error or job.reason or "no reason on record")
+    return None if job.result is None else runtime.codec.decode(job.result)

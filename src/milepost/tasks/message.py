@@ -1,0 +1,89 @@
+"""The message of a job as the record keeps it: a Celery signature in bytes, and back."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery.canvas import Signature
+from kombu import Queue, serialization
+from kombu.exceptions import KombuError
+
+from milepost.errors import EncodeError
+
+FINISH_HEADER = "milepost_finish"
+"""Marks a delivery whose body has already run: only callbacks and result may be missing."""
+
+ONLY_FOR_THIS_SEND = frozenset(
+    {"producer", "connection", "publisher", "retry", "retry_policy", "add_to_parent", "result_cls"}
+    | {"countdown", "eta", "task_type", "compression"}
+)
+"""Options of ``apply_async`` that mean nothing in another process at another time."""
+
+
+def pack(signature: Mapping[str, Any], serializer: str | None) -> bytes:
+    """Return a signature as bytes, with the name of what can read them.
+
+    Raises:
+        EncodeError: the task's own serializer cannot take an argument or an option.
+    """
+    try:
+        dumped: tuple[str, str, str | bytes] = serialization.dumps(
+            dict(signature), serializer or "json"
+        )
+    except (KombuError, TypeError, ValueError) as exc:
+        raise EncodeError("$", f"the arguments or options of the message: {exc}") from exc
+    kind, encoding, body = dumped
+    return f"{kind} {encoding}\n".encode() + (body.encode() if isinstance(body, str) else body)
+
+
+def unpack(message: bytes, app: Any) -> Signature[Any]:
+    """Return the signature that :func:`pack` made *message* from, bound to *app*."""
+    head, _, body = message.partition(b"\n")
+    kind, encoding = head.decode().split(" ", 1)
+    data = serialization.loads(body, kind, encoding, accept={kind})
+    signature: Signature[Any] = Signature.from_dict(data, app=app)
+    return signature
+
+
+def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> bytes:
+    """Return the message of a job about to be sent by ``apply_async``."""
+    dump_models = task._dump_pydantic_arguments
+    if dump_models is not None and options.get("serializer") != "pickle":
+        args, kwargs = dump_models(args, kwargs)
+    kept = {
+        name: value.name if isinstance(value, Queue) else value
+        for name, value in options.items()
+        if name not in ONLY_FOR_THIS_SEND and value is not None
+    }
+    expires = kept.get("expires")
+    if isinstance(expires, int | float):
+        kept["expires"] = task.app.now() + timedelta(seconds=expires)
+    signature = task.signature(tuple(args or ()), dict(kwargs or {}), **kept)
+    return pack(signature, options.get("serializer") or task.serializer)
+
+
+def from_request(task: Any, request: Any) -> bytes:
+    """Return the message of a job that has started: it can no longer expire."""
+    return from_signature(task, task.signature_from_request(request))
+
+
+def from_signature(task: Any, signature: Signature[Any]) -> bytes:
+    """Return the message of a signature that ``retry`` has made."""
+    data = dict(signature)
+    data["options"] = {
+        name: value
+        for name, value in data["options"].items()
+        if name not in ONLY_FOR_THIS_SEND and name != "expires"
+    }
+    return pack(data, task.serializer)
+
+
+def seconds_until(app: Any, countdown: float | None, eta: datetime | None) -> float:
+    """Return in how many seconds a message with these options should start."""
+    if countdown is not None:
+        return max(float(countdown), 0.0)
+    if eta is None:
+        return 0.0
+    if eta.tzinfo is None:
+        eta = eta.replace(tzinfo=app.timezone)
+    return max(float((eta - app.now()).total_seconds()), 0.0)

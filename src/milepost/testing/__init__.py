@@ -1,0 +1,7 @@
+"""For those who test with milepost, or who write a store of their own."""
+
+from milepost.testing.clock import FakeClock
+from milepost.testing.codecs import CodecContract
+from milepost.testing.contracts import StoreContract
+
+__all__ = ["CodecContract", "FakeClock", "StoreContract"]

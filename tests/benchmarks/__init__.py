@@ -1,0 +1,1 @@
+"""How fast milepost is, each figure against a raw reference measured in the same run."""

@@ -1,0 +1,1 @@
+"""Its being here puts ``tests/`` on the import path, so that every suite finds ``services``."""

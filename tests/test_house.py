@@ -1,0 +1,304 @@
+"""The house of milepost, kept by reading its source: floors, imports, sizes, the face."""
+
+import ast
+import importlib
+import inspect
+import json
+import pickle
+import pkgutil
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from celery.backends.cache import CacheBackend
+
+import milepost
+from milepost.interrupts import Interrupt
+
+SOURCE = Path(milepost.__file__).parent
+
+FLOORS = (
+    ("_version", "clock", "errors", "model"),
+    (
+        *("codec", "events", "extras", "guard", "interrupts"),
+        *("observer", "settings", "store"),
+    ),
+    ("codecs", "stores"),
+    ("guards", "observers", "runtime", "security"),
+    ("engine",),
+    ("tasks",),
+    ("registry",),
+    ("hookspecs", "jobs", "routing"),
+    ("app",),
+    ("integrations",),
+    ("testing",),
+)
+"""From the ground up. A module may import its own floor and those below, nothing above."""
+
+TOO_LONG: dict[str, int] = {}
+"""Files over LONGEST, with the length they may not exceed. This list only shrinks."""
+LONGEST = 350
+
+LOADS_BY_NAME = {
+    "milepost": "the face, whose names load on first use",
+    "milepost.extras": "what may not be installed",
+    "milepost.codecs.classes": "the classes that stored values name",
+}
+"""The modules that import what a string names, and why."""
+
+NEVER_WITH_THE_FACE = {
+    *("aiolimiter", "anthropic", "asyncio", "celery", "click", "cryptography", "fakeredis"),
+    *("fastapi", "hiredis", "kombu", "openai", "opentelemetry", "orjson", "pluggy", "psycopg"),
+    *("pybreaker", "pydantic", "redis", "rich", "sqlalchemy", "structlog", "tenacity"),
+}
+NEVER_WITH_THE_NAMES = {
+    *("anthropic", "celery.worker", "fakeredis", "fastapi", "hiredis", "openai", "opentelemetry"),
+    *("orjson", "psycopg", "pydantic", "redis", "rich", "sqlalchemy", "milepost.integrations"),
+    *("milepost.stores.redis", "milepost.stores.sql", "milepost.testing"),
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Return every module of milepost by its dotted name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = ("milepost", *path.relative_to(SOURCE).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(modules()[module].read_text())
+
+
+def floor_of(module: str) -> int | None:
+    """Return how high a module stands, or None for one that no floor names."""
+    room = module.split(".")[1]
+    return next((height for height, rooms in enumerate(FLOORS) if room in rooms), None)
+
+
+def imports_of(module: str) -> set[str]:
+    """Return the modules of milepost that a module's source imports, at any depth of code."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: a relative import"
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in modules() else str(node.module) for name in inner]
+        else:
+            continue
+        found |= {name for name in names if name.split(".")[0] == "milepost"}
+    return found - {module}
+
+
+INNER = sorted(set(modules()) - {"milepost"})
+EVERY = sorted(modules())
+
+
+def test_every_module_has_a_floor() -> None:
+    """No module stands outside the house."""
+    assert [module for module in INNER if floor_of(module) is None] == []
+
+
+@pytest.mark.parametrize("module", INNER)
+def test_imports_run_down(module: str) -> None:
+    """A module imports its own floor and those below, and never the face."""
+    floor = floor_of(module)
+    assert floor is not None
+    for other in imports_of(module):
+        assert other != "milepost", f"{module} imports the face"
+        height = floor_of(other)
+        assert height is not None
+        assert height <= floor, f"{module} imports {other}, which stands above it"
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    """No two modules need each other, not even for their types."""
+    graph = {module: imports_of(module) for module in modules()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as exc:
+        pytest.fail(" → ".join(exc.args[1]))
+
+
+@pytest.mark.parametrize("module", EVERY)
+def test_imports_stand_at_the_top(module: str) -> None:
+    """What a module needs is seen in its head; few load by name later, each with a reason."""
+    top = {id(node) for node in tree_of(module).body}
+    for node in ast.walk(tree_of(module)):
+        late = isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top
+        assert not late, f"{module}:{node.lineno} imports late"  # type: ignore[attr-defined]
+        name = getattr(node, "id", None) or getattr(node, "attr", None)
+        assert name != "TYPE_CHECKING", f"{module} hides an import from its readers"
+        if name in {"import_module", "__import__"}:
+            assert module in LOADS_BY_NAME, f"{module} imports by name"
+
+
+@pytest.mark.parametrize("module", EVERY)
+def test_every_module_says_what_it_is(module: str) -> None:
+    """Each module opens with a docstring."""
+    assert ast.get_docstring(tree_of(module)), f"{module} has no docstring"
+
+
+def test_files_are_short() -> None:
+    """A file fits one reading; the few that do not may only get shorter."""
+    lengths = {
+        path.relative_to(SOURCE).as_posix(): len(path.read_text().splitlines())
+        for path in modules().values()
+    }
+    too_long = {f: n for f, n in lengths.items() if n > TOO_LONG.get(f, LONGEST)}
+    assert too_long == {}
+    settled = [file for file in TOO_LONG if lengths.get(file, 0) <= LONGEST]
+    assert settled == [], "these fit by now: take them off the list"
+
+
+def test_no_room_for_leftovers() -> None:
+    """Nothing is called utils, helpers, common, misc or the like: names say what is inside."""
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "service", "services"}
+    parts = {part for module in modules() for part in module.split(".")}
+    names = {
+        node.name
+        for module in modules()
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+    }
+    assert not vague & (parts | {name.lower() for name in names})
+
+
+# -- the face ------------------------------------------------------------------------------
+
+
+def test_the_face_is_what_loads() -> None:
+    """``__all__`` is sorted, each of its names loads, and no other does."""
+    assert milepost.__all__ == sorted(milepost.__all__)
+    assert set(milepost.__all__) == set(milepost._HOME)
+    assert dir(milepost) == milepost.__all__
+    for name in milepost.__all__:
+        loaded = getattr(milepost, name)
+        assert name == "__version__" or loaded.__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = milepost.nothing
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return what modules a fresh interpreter has after *statement*."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout))
+
+
+def test_the_face_loads_nothing() -> None:
+    """``import milepost`` brings no dependency at all, not even Celery."""
+    loaded = loaded_by("import milepost")
+    assert not NEVER_WITH_THE_FACE & loaded
+    assert {name for name in loaded if name.startswith("milepost")} == {"milepost"}
+
+
+def test_the_names_load_nothing_optional() -> None:
+    """The two names everybody imports bring no driver, no pydantic and no worker."""
+    loaded = loaded_by("from milepost import CheckpointableTask, Milepost")
+    assert not NEVER_WITH_THE_NAMES & loaded
+
+
+# -- errors --------------------------------------------------------------------------------
+
+
+@cache
+def exceptions() -> tuple[type[BaseException], ...]:
+    """Return every exception class that milepost defines, private ones included."""
+    found = set()
+    for info in pkgutil.walk_packages(milepost.__path__, "milepost."):
+        module = importlib.import_module(info.name)
+        found |= {
+            thing
+            for thing in vars(module).values()
+            if isinstance(thing, type)
+            and issubclass(thing, BaseException)
+            and thing.__module__ == info.name
+        }
+    return tuple(sorted(found, key=lambda cls: cls.__name__))
+
+
+def sample_of(cls: type[BaseException]) -> BaseException:
+    """Return an exception of *cls* with a value of the right kind for each argument."""
+    values = {str: "täxt", int: 3, float: 0.5}
+    if "__init__" not in cls.__dict__:
+        return cls("täxt")
+    wanted = list(inspect.signature(cls).parameters.values())
+    return cls(*[values.get(parameter.annotation, "paused") for parameter in wanted])
+
+
+@pytest.mark.parametrize("cls", exceptions(), ids=lambda cls: cls.__name__)
+def test_errors_survive_pickle(cls: type[BaseException]) -> None:
+    """An exception comes back from another process as what it was, text and facts included."""
+    before = sample_of(cls)
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        after = pickle.loads(pickle.dumps(before, protocol))
+        assert type(after) is cls
+        assert after.args == before.args
+        assert str(after) == str(before)
+        assert vars(after) == vars(before)
+
+
+@pytest.mark.parametrize(
+    "cls", [cls for cls in exceptions() if issubclass(cls, Exception)], ids=lambda c: c.__name__
+)
+def test_errors_survive_a_json_result_backend(cls: type[Exception]) -> None:
+    """``AsyncResult.get()`` raises what the task raised, text and facts included."""
+    from celery import Celery
+
+    backend = CacheBackend(Celery(set_as_current=False), url="memory://", backend="memory")
+    before = sample_of(cls)
+    stored = json.loads(json.dumps(backend.prepare_exception(before, serializer="json")))
+    after = backend.exception_to_python(stored)
+    assert type(after) is cls
+    assert str(after) == str(before)
+    assert vars(after) == vars(before)
+
+
+def test_errors_have_one_root() -> None:
+    """``except MilepostError`` catches every error of milepost."""
+    errors = [cls for cls in exceptions() if cls.__name__.endswith("Error")]
+    assert len(errors) > 10
+    assert [cls for cls in errors if not issubclass(cls, milepost.MilepostError)] == []
+
+
+def test_the_tree_of_errors_is_drawn() -> None:
+    """The docstring of errors.py shows every error there is, each under its parent."""
+    from milepost import errors
+
+    drawn = {}
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        name = next((word for word in line.split() if word.endswith("Error")), None)
+        if name is None or not (set(line) & set("├└") or line.strip() == name):
+            continue
+        depth = (line.index(name) - 4) // 4
+        above[depth:] = [name]
+        drawn[name] = above[depth - 1] if depth else "Exception"
+    real = {
+        cls.__name__: cls.__bases__[0].__name__
+        for cls in exceptions()
+        if issubclass(cls, milepost.MilepostError)
+    }
+    assert drawn == real
+
+
+def test_interrupts_are_no_errors() -> None:
+    """A user's ``except Exception`` cannot eat the interrupt that stops a job."""
+    interrupts = [cls for cls in exceptions() if issubclass(cls, Interrupt)]
+    assert {cls.__name__ for cls in interrupts} == {"Cancel", "Interrupt", "Superseded", "Suspend"}
+    assert not any(issubclass(cls, Exception) for cls in interrupts)
+
+
+def test_no_exception_is_defined_elsewhere() -> None:
+    """Errors live in errors.py and interrupts in interrupts.py, where people look for them."""
+    homes = {cls.__module__ for cls in exceptions() if not cls.__name__.startswith("_")}
+    assert homes <= {"milepost.errors", "milepost.interrupts"}

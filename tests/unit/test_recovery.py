@@ -1,0 +1,243 @@
+"""The keeper: what it renews, what it carries on, and what it leaves alone."""
+
+import pytest
+
+from milepost.clock import SystemClock
+from milepost.codecs.json import JsonCodec
+from milepost.engine.recovery import Keeper
+from milepost.errors import StoreUnavailableError
+from milepost.events import JobRecovered
+from milepost.model import Delivery, Granted, JobStatus, NewJob, Settlement, Signal
+from milepost.observer import Emitter
+from milepost.runtime import Runtime
+from milepost.settings import Settings
+from milepost.stores.memory import MemoryStore
+from milepost.testing import FakeClock
+
+
+class World:
+    """A store, a clock, and a keeper whose sends are kept in a list."""
+
+    def __init__(self):
+        self.clock = FakeClock()
+        self.store = MemoryStore(self.clock)
+        self.sent, self.events = [], []
+        self.queue_is_empty, self.result_is_stored = True, False
+        runtime = Runtime(
+            Settings(), self.store, JsonCodec(), SystemClock(), Emitter([self.events.append])
+        )
+        self.keeper = Keeper(
+            runtime,
+            "w1",
+            resend=self.send,
+            is_lost=lambda job: self.queue_is_empty,
+            is_finished=lambda job: self.result_is_stored,
+        )
+
+    def send(self, job, finishing):
+        self.sent.append((job.id, finishing))
+
+    def job(self, job_id="j", **changes):
+        self.store.create(NewJob(job_id, "t", b"m", **changes))
+        return job_id
+
+    def claim(self, job_id="j", owner="w1:7", ttl=3.0, number=0):
+        claim = self.store.claim(Delivery(job_id, "t", number), owner, ttl)
+        assert isinstance(claim, Granted)
+        return claim.lease
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_running_jobs_are_renewed(world):
+    """What was accepted and has not ended keeps its lease, however long it takes."""
+    world.job()
+    world.keeper.started("j")
+    world.claim()
+    for _ in range(10):
+        world.clock.advance(1)
+        world.keeper.renew()
+    assert world.keeper.recover() == 0
+    assert world.store.get("j").crashes == 0
+
+
+def test_a_job_that_ended_is_not_renewed(world):
+    world.job()
+    world.keeper.started("j")
+    lease = world.claim()
+    world.store.settle(lease, Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.keeper.ended(["j"])
+    world.keeper.renew()
+    assert world.keeper.is_idle
+    world.clock.advance(100)
+    assert world.keeper.recover() == 0
+
+
+def test_a_lapsed_job_is_sent_again_once(world):
+    """Its worker is silent for longer than the lease: somebody else's keeper sends it."""
+    world.job()
+    world.claim(owner="dead:1")
+    world.clock.advance(3.1)
+    assert world.keeper.recover() == 1
+    assert world.keeper.recover() == 0
+    assert world.sent == [("j", False)]
+    assert world.events == [JobRecovered("j", "t", 1, False)]
+
+
+def test_a_dead_process_frees_its_lease_at_once(world):
+    world.job()
+    world.keeper.started("j")
+    world.claim()
+    world.keeper.lost("j", 7, "signal 9")
+    job = world.store.get("j")
+    assert (job.status, job.reason, job.crashes) == (JobStatus.INTERRUPTED, "signal 9", 1)
+    world.claim(owner="w1:8")
+
+
+def test_the_wrong_process_frees_nothing(world):
+    world.job()
+    world.claim(owner="w1:7")
+    world.keeper.lost("j", 8, "signal 9")
+    assert world.store.get("j").status is JobStatus.RUNNING
+
+
+def test_a_pending_job_waits_its_turn_in_a_full_queue(world):
+    """A full queue explains why a job has not started; another message would not help."""
+    world.job(resend_after=60.0)
+    world.queue_is_empty = False
+    world.clock.advance(61)
+    world.keeper.recover()
+    assert world.sent == []
+    world.queue_is_empty = True
+    world.clock.advance(11)
+    world.keeper.recover()
+    assert world.sent == [("j", False)]
+
+
+def test_a_retry_waits_its_turn_too(world):
+    world.job()
+    lease = world.claim()
+    world.store.settle(
+        lease,
+        Settlement(JobStatus.SCHEDULED, "retry: OSError", delay=5, resend_after=30, delivery=1),
+    )
+    world.queue_is_empty = False
+    world.clock.advance(36)
+    world.keeper.recover()
+    assert world.sent == []
+
+
+def test_a_snoozing_job_wakes_whatever_the_queue_holds(world):
+    world.job()
+    world.store.settle(world.claim(), Settlement(JobStatus.SCHEDULED, "snoozing", delay=5))
+    world.queue_is_empty = False
+    world.clock.advance(4)
+    world.keeper.recover()
+    assert world.sent == []
+    world.clock.advance(2)
+    world.keeper.recover()
+    assert world.sent == [("j", False)]
+
+
+def test_a_resumed_job_is_sent_whatever_the_queue_holds(world):
+    world.job()
+    world.store.settle(world.claim(), Settlement(JobStatus.PAUSED))
+    world.store.resume("j")
+    world.queue_is_empty = False
+    world.keeper.recover()
+    assert world.sent == [("j", False)]
+
+
+def test_a_death_between_outcome_and_callbacks_is_made_up_for(world):
+    """The body has run and is not run again: only what Celery does afterwards is sent."""
+    world.job()
+    world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.clock.advance(3.1)
+    world.keeper.recover()
+    assert world.sent == [("j", True)]
+
+
+def test_a_finished_job_is_only_taken_out(world):
+    world.job()
+    world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.result_is_stored = True
+    world.clock.advance(3.1)
+    world.keeper.recover()
+    world.clock.advance(1000)
+    assert world.keeper.recover() == 0
+    assert world.sent == []
+
+
+def test_one_bad_message_does_not_stop_the_others(world):
+    for job_id in ("a", "b"):
+        world.job(job_id)
+        world.claim(job_id, owner="dead:1")
+    world.clock.advance(3.1)
+    real = world.send
+
+    def send(job, finishing):
+        if job.id == "a":
+            raise ValueError("unreadable")
+        real(job, finishing)
+
+    world.keeper._resend = send
+    world.keeper.recover()
+    assert world.sent == [("b", False)]
+    world.claim("b", ttl=60)
+    world.keeper._resend = real
+    world.clock.advance(10.1)
+    world.keeper.recover()
+    assert world.sent == [("b", False), ("a", False)]
+
+
+def test_an_unreachable_store_is_an_error_to_the_caller_and_costs_nothing(world):
+    world.job()
+    world.keeper.started("j")
+    world.claim()
+
+    def away(*_):
+        raise StoreUnavailableError("memory", "away")
+
+    renew, world.store.renew = world.store.renew, away
+    with pytest.raises(StoreUnavailableError):
+        world.keeper.renew()
+    world.store.renew = renew
+    world.clock.advance(2)
+    world.keeper.renew()
+    world.clock.advance(2)
+    assert world.keeper.recover() == 0
+
+
+def test_a_revoked_job_does_not_come_back(world):
+    """Celery discards its message, so the recovery must not send another."""
+    world.job("waiting", resend_after=1.0)
+    world.job("running")
+    world.claim("running", owner="w1:7")
+    world.keeper.revoked("waiting", None, "revoked")
+    world.keeper.revoked("running", 7, "terminated")
+    world.keeper.revoked("nobody", None, "expired")
+    for job_id in ("waiting", "running"):
+        assert world.store.get(job_id).status is JobStatus.CANCELLED
+    world.clock.advance(100)
+    assert world.keeper.recover() == 0
+
+
+def test_a_signal_waits_for_a_job_that_was_lost(world):
+    world.job()
+    world.claim(owner="dead:1")
+    world.store.signal("j", Signal.CANCEL)
+    world.clock.advance(3.1)
+    world.keeper.recover()
+    assert world.store.get("j").signal is Signal.CANCEL
+
+
+def test_purge_drops_what_is_past_its_retention(world):
+    """Stores that do not expire records themselves are swept by every worker."""
+    world.job()
+    world.store.settle(world.claim(), Settlement(JobStatus.SUCCEEDED))
+    world.clock.advance(8 * 86400)
+    world.keeper.purge()
+    assert world.store._records == {}

@@ -1,0 +1,286 @@
+"""The Celery project that the workers of these tests run: configured by its environment.
+
+Every body and every item leaves one line in the file ``effects``, written in one append, so
+that a test can count what really ran, in whichever process, dead or alive::
+
+    <job id> <word> <fence> <item> <pid>
+"""
+
+import asyncio
+import ctypes
+import functools
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from celery import Celery, current_task
+from celery import chord as celery_chord
+
+from milepost import BaseTask, CheckpointableTask, Milepost
+from milepost.events import JobSettled
+
+FOLDER = Path(os.environ["PROJECT_FOLDER"])
+GATE_LIMIT = 60.0
+
+app = Celery("project", broker=os.environ["PROJECT_BROKER"], backend=os.environ["PROJECT_BACKEND"])
+app.conf.update(
+    task_default_queue="work",
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    broker_connection_retry_on_startup=True,
+    **json.loads(os.environ.get("PROJECT_CONF", "{}")),
+)
+
+
+def die_once_settled(event):
+    """Kill this process right after a success is on record, if the test asks for it."""
+    if isinstance(event, JobSettled) and event.status == "succeeded" and take("die-once-settled"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+milepost = Milepost(app, store=os.environ["PROJECT_STORE"], observers=[die_once_settled])
+
+
+# Not shared: a test process imports this file many times, each time with an app of its own.
+plain = functools.partial(app.task, shared=False)
+durable = functools.partial(plain, base=CheckpointableTask, bind=True)
+
+
+def effect(word, item="-"):
+    """Append one line about the running task."""
+    fence = getattr(current_task, "fence", 0) if _is_durable() else 0
+    line = f"{current_task.request.id} {word} {fence} {item} {os.getpid()}\n".encode()
+    file = os.open(FOLDER / "effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
+
+
+def _is_durable():
+    return getattr(current_task, "durable", False)
+
+
+def take(name):
+    """Take a marker that the test has laid out; one process gets it."""
+    try:
+        (FOLDER / name).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def wait_for_gate(name):
+    """Wait until the test opens a gate."""
+    give_up_at = time.monotonic() + GATE_LIMIT
+    while not (FOLDER / name).exists():
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"gate {name} stayed shut")
+        time.sleep(0.01)
+
+
+# -- loops ---------------------------------------------------------------------------------
+
+
+@durable(name="count")
+def count(self, n, pause=0.0, every=1, gate=None):
+    """Add up ``range(n)``; the sum is right only if no item is lost or counted twice."""
+    effect("body")
+    for item in self.iterate(range(n), every=every):
+        effect("item", item)
+        time.sleep(pause)
+        if gate and item == 2:
+            wait_for_gate(gate)
+        self.state["sum"] = self.state.get("sum", 0) + item
+    return self.state.get("sum", 0)
+
+
+@durable(name="count_more")
+def count_more(self, before, n, pause=0.0):
+    """A link of a chain, or the body of a chord: go on from what was before."""
+    effect("body")
+    for item in self.iterate(range(n), every=1):
+        effect("item", item)
+        time.sleep(pause)
+        self.state["sum"] = self.state.get("sum", 0) + item
+    if isinstance(before, list):
+        before = sum(before)
+    return before + self.state.get("sum", 0)
+
+
+@durable(name="pass_gates")
+def pass_gates(self, n, how="loop"):
+    """Stop at gate 0, 1, …; *how* says what the task does once the last is open."""
+    effect("body")
+    if how == "loop":
+        for item in self.iterate(range(n), every=1):
+            effect("item", item)
+            wait_for_gate(f"gate-{self.fence}-{item}")
+        return f"by fence {self.fence}"
+    wait_for_gate(f"gate-{self.fence}-0")
+    effect("passed")
+    if how == "fail":
+        raise ValueError(f"by fence {self.fence}")
+    if how == "retry":
+        raise self.retry(countdown=0, max_retries=5)
+    if how == "replace":
+        raise self.replace(add.s(self.fence, 0))
+    return f"by fence {self.fence}"
+
+
+@durable(name="count_in_steps")
+def count_in_steps(self, n, pause=0.0):
+    """Memoised calls, one after the other."""
+    effect("body")
+    return sum(self.step(_square, item, pause, name=f"square-{item}") for item in range(n))
+
+
+def _square(item, pause):
+    effect("step", item)
+    time.sleep(pause)
+    return item * item
+
+
+@durable(name="count_async", bind=False)
+async def count_async(n, pause=0.0):
+    """As ``count``, in a coroutine that leaves a task of its own running behind it."""
+    effect("body")
+    _leftovers.append(asyncio.create_task(_linger()))
+    for item in current_task.iterate(range(n), every=1):
+        effect("item", item)
+        await asyncio.sleep(pause)
+        current_task.state["sum"] = current_task.state.get("sum", 0) + item
+    return current_task.state.get("sum", 0)
+
+
+_leftovers = []
+
+
+async def _linger():
+    try:
+        await asyncio.sleep(GATE_LIMIT)
+    except asyncio.CancelledError:
+        (FOLDER / "leftover-cancelled").touch()
+        raise
+
+
+# -- failures and ends -----------------------------------------------------------------------
+
+
+@durable(name="kill_itself", max_crashes=2)
+def kill_itself(self, *_):
+    """End its own process, each time."""
+    effect("body")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FirstTimesError(Exception):
+    """What a task raises until it is tried often enough."""
+
+
+@durable(name="retry_at", max_retries=3)
+def retry_at(self, n, at, countdown, every, pause=0.0):
+    """Ask for a retry at one item, the first time it is reached."""
+    effect("body")
+    for item in self.iterate(range(n), every=every):
+        if item == at and not self.request.retries:
+            raise self.retry(countdown=countdown)
+        effect("item", item)
+        time.sleep(pause)
+        self.state["sum"] = self.state.get("sum", 0) + item
+    return self.state["sum"]
+
+
+def _fail_at(self, n, at, pause=0.0):
+    effect("body")
+    for item in self.iterate(range(n), every=1000):
+        if item == at and not self.request.retries:
+            raise FirstTimesError("not yet")
+        effect("item", item)
+        time.sleep(pause)
+        self.state["sum"] = self.state.get("sum", 0) + item
+    return self.state["sum"]
+
+
+for _seconds in (0, 1):
+    durable(
+        name=f"autoretry_{_seconds}",
+        autoretry_for=(FirstTimesError,),
+        retry_kwargs={"max_retries": 3, "countdown": _seconds},
+    )(_fail_at)
+
+
+@durable(name="fail", throws=(ValueError,))
+def fail(self, *_):
+    """Fail with an expected error."""
+    effect("body")
+    raise ValueError("as expected")
+
+
+@durable(name="be_slow")
+def be_slow(self, seconds):
+    """Run without a loop: nothing but the keeper speaks for it meanwhile."""
+    effect("body")
+    time.sleep(seconds)
+    return "slow"
+
+
+@plain(name="be_slow_plainly", acks_late=True)
+def be_slow_plainly(seconds):
+    """The control: the same as a plain Celery task."""
+    effect("body")
+    time.sleep(seconds)
+    return "slow"
+
+
+@durable(name="hold_the_gil")
+def hold_the_gil(self, seconds):
+    """Keep the interpreter lock in C: no other thread of the process runs meanwhile."""
+    effect("body")
+    libc = ctypes.PyDLL(None)
+    libc.usleep(int(seconds * 1_000_000))
+    return "held"
+
+
+# -- canvas ------------------------------------------------------------------------------------
+
+
+@plain(name="add", base=BaseTask)
+def add(x, y):
+    """A task that is not durable, between durable ones."""
+    effect("body")
+    return x + y
+
+
+@plain(name="note")
+def note(value, word):
+    """A callback: one line each time it is called."""
+    effect(word, str(value).replace(" ", "_"))
+    return value
+
+
+@plain(name="note_error")
+def note_error(job_id):
+    """An errback."""
+    effect("errback", job_id)
+
+
+@durable(name="replace_itself")
+def replace_itself(self, n):
+    """Let another durable task go on under this id."""
+    effect("body")
+    raise self.replace(count.s(n))
+
+
+@durable(name="ignore", ignore_result=True)
+def ignore(self, n, pause=0.0):
+    """Keep no result in Celery's backend."""
+    effect("body")
+    for item in self.iterate(range(n), every=1):
+        effect("item", item)
+        time.sleep(pause)
+
+
+__all__ = ["app", "celery_chord"]
