@@ -21,7 +21,7 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "clock", "errors", "model"),
+    ("_version", "clock", "errors", "history", "model", "query"),
     (
         *("codec", "events", "extras", "guard", "interrupts"),
         *("observer", "settings", "store"),

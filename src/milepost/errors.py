@@ -72,15 +72,17 @@ class InvalidTransitionError(MilepostError):
     Args:
         job_id: which job.
         status: the status it is in.
-        act: what was asked of it.
+        wanted: the status that was asked for.
+        advice: what to do instead.
     """
 
-    def __init__(self, job_id: str, status: str, act: str) -> None:
-        super().__init__(job_id, status, act)
-        self.job_id, self.status, self.act = job_id, status, act
+    def __init__(self, job_id: str, status: str, wanted: str, advice: str = "") -> None:
+        super().__init__(job_id, status, wanted, advice)
+        self.job_id, self.status, self.wanted, self.advice = job_id, status, wanted, advice
 
     def __str__(self) -> str:
-        return f"job {self.job_id!r} is {self.status}: it cannot be asked to {self.act}"
+        hint = f": {self.advice}" if self.advice else ""
+        return f"job {self.job_id!r} is {self.status} and cannot become {self.wanted}{hint}"
 
 
 class CrashLimitError(MilepostError):

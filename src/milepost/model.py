@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from milepost.history import Entry
 
 
 class JobStatus(StrEnum):
@@ -47,10 +49,12 @@ class Progress:
     Attributes:
         done: items finished, over all attempts.
         total: items there are, or None where the source cannot tell.
+        message: what the task says it is doing.
     """
 
     done: int = 0
     total: int | None = None
+    message: str = ""
 
     @property
     def fraction(self) -> float | None:
@@ -70,6 +74,9 @@ class NewJob:
         delay: seconds until it should start (0: at once).
         resend_after: seconds past that moment after which the keeper looks whether its
             message was lost.
+        owner: whose job it is, for people and for queries.
+        idempotency_key: the key that its id was made from.
+        metadata: what else its owner wants to remember; as JSON has it, and in the clear.
     """
 
     id: str
@@ -78,6 +85,9 @@ class NewJob:
     delivery: int = 0
     delay: float = 0.0
     resend_after: float = 60.0
+    owner: str | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,12 @@ class Job:
     """The record of one durable unit of work, as the store has it.
 
     Times are seconds since the epoch on the store's clock.
+
+    Attributes:
+        worker: who holds the lease: ``<worker incarnation>:<process>``.
+        begun_at: when its latest attempt began, and ``begun_done`` how far it was then.
+        moved_at: when a checkpoint last brought something new.
+        read_at: when this record was read.
     """
 
     id: str
@@ -113,7 +129,7 @@ class Job:
     message: bytes = field(default=b"", repr=False)
     delivery: int = 0
     fence: int = 0
-    owner: str | None = None
+    worker: str | None = None
     lease_until: float | None = None
     lease_seconds: float = 0.0
     attempts: int = 0
@@ -127,11 +143,50 @@ class Job:
     due_at: float | None = None
     result: bytes | None = field(default=None, repr=False)
     error: str | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    begun_at: float | None = None
+    begun_done: int = 0
+    moved_at: float | None = None
+    history: tuple[Entry, ...] = field(default=(), repr=False)
+    read_at: float = field(default=0.0, compare=False)
 
     @property
     def heartbeat_at(self) -> float | None:
         """Return when its worker was last heard of, or None while nobody holds the lease."""
         return None if self.lease_until is None else self.lease_until - self.lease_seconds
+
+    @property
+    def heartbeat_age(self) -> float | None:
+        """Return for how many seconds its worker has been silent, or None as above."""
+        beat = self.heartbeat_at
+        return None if beat is None else max(self.read_at - beat, 0.0)
+
+    @property
+    def still_for(self) -> float | None:
+        """Return for how many seconds a running job has saved nothing new, else None."""
+        if self.status is not JobStatus.RUNNING:
+            return None
+        moved = max(self.moved_at or 0.0, self.begun_at or 0.0)
+        return max(self.read_at - moved, 0.0)
+
+    @property
+    def rate(self) -> float | None:
+        """Return the items per second of the latest attempt, or None before its first."""
+        done = self.progress.done - self.begun_done
+        if self.begun_at is None or self.moved_at is None or done <= 0:
+            return None
+        seconds = self.moved_at - self.begun_at
+        return done / seconds if seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long the rest takes at that rate, or None where nobody can tell."""
+        rate, total = self.rate, self.progress.total
+        if rate is None or total is None:
+            return None
+        return max(total - self.progress.done, 0) / rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Settings:
         max_crashes: deaths in a row without a checkpoint after which a job fails.
         resend_after: how long a sent job may stay unstarted before its queue is checked
             for a lost message.
+        stalled_after: how long a running job may save nothing new before it counts as stalled.
         retention: how long a job's record is kept after its end.
         max_value_bytes: the largest single value a checkpoint may hold.
         store_timeout: how long one store command may take before it is an error.
@@ -40,6 +41,7 @@ class Settings:
     checkpoint_every: float = 1.0
     max_crashes: int = 5
     resend_after: float = 60.0
+    stalled_after: float = 600.0
     retention: float = 7 * 86400.0
     max_value_bytes: int = 16 * 1024 * 1024
     store_timeout: float = 5.0
@@ -74,6 +76,7 @@ _POSITIVE = (
     "scan_seconds",
     "checkpoint_every",
     "resend_after",
+    "stalled_after",
     "retention",
     "max_value_bytes",
     "store_timeout",

@@ -7,6 +7,7 @@ store's side. Stores never call the engine, never log, and read only their own c
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from milepost.history import Act
 from milepost.model import (
     Claim,
     Delivery,
@@ -19,6 +20,10 @@ from milepost.model import (
     Settlement,
     Signal,
 )
+from milepost.query import Page, Query
+
+FINISH_AFTER = 10.0
+"""Seconds after which a keeper looks whether Celery was told of a job's cancellation."""
 
 
 class Store(Protocol):
@@ -31,10 +36,13 @@ class Store(Protocol):
     * **No lease, no write.** ``commit`` and ``settle`` are refused unless the record is
       running with exactly the lease's fence. Expiry alone refuses nothing: a lapsed lease
       that nobody took over may go on, and its next write renews it.
-    * **Terminal is final.** Nothing overwrites succeeded, failed or cancelled.
+    * **Terminal is final.** Nothing but ``reopen`` overwrites succeeded, failed or cancelled.
     * **Retention counts from the end.** A job that has not ended never expires.
     * **Due is a hint, the record the truth.** ``due`` may name jobs that need nothing;
       ``claim_recovery`` decides, for one caller only.
+    * **Everything is on record.** Each control act that changes a job (or waits as a signal)
+      is appended to its history with who asked, and so are a crash and every settlement but
+      a success.
     * **A clear error in time.** A store that cannot be reached raises
       :class:`~milepost.errors.StoreUnavailableError` within its timeout; it never hangs.
     """
@@ -71,10 +79,11 @@ class Store(Protocol):
            ``crashes`` and ``strikes`` grow. A higher number under a live lease is a retry
            that overtook its predecessor's end: no crash.
 
-        A grant sets RUNNING, adds one to the fence and to ``attempts``, and lets the lease
-        hold for ``lease_seconds * 2 ** min(max(strikes - 1, 0), 6)``: an attempt that was
-        taken over again and again without a checkpoint in between may just be slow to
-        breathe (a long call that holds the interpreter lock), and gets more room each time.
+        A grant sets RUNNING, ``begun_at`` and ``begun_done``, adds one to the fence and to
+        ``attempts``, and lets the lease hold for
+        ``lease_seconds * 2 ** min(max(strikes - 1, 0), 6)``: an attempt that was taken over
+        again and again without a checkpoint in between may just be slow to breathe (a long
+        call that holds the interpreter lock), and gets more room each time.
 
         Args:
             delivery: what arrived.
@@ -86,9 +95,11 @@ class Store(Protocol):
     def commit(self, lease: Lease, delta: Delta) -> Signal | None:
         """Write a checkpoint: check the fence, apply the delta, renew the lease.
 
-        One round trip. Cost depends on the delta, never on the job's age. Strikes fall
+        One round trip. What it brings that is new (fields, progress) sets ``moved_at``. Cost
+        depends on the delta, never on the job's age. Strikes fall
         back to zero when the delta writes fields. A store may leave a lease as it is while
-        at least 7/8 of it are left, and the job's moment of life (``heartbeat_at``) with it:
+        at least 7/8 of it are left, and the job's moments of life (``heartbeat_at`` and
+        ``moved_at``) with it:
         what a commit then has to write is the delta alone.
 
         Returns:
@@ -162,12 +173,22 @@ class Store(Protocol):
         """
         ...
 
-    def signal(self, job_id: str, signal: Signal) -> Job:
+    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
         """Ask something of a job.
 
         A running job gets it with its next commit. PAUSE and CANCEL take a job that has
         not started (pending, scheduled, interrupted) at once; CANCEL ends a paused one.
         Asking a paused job to pause again changes nothing.
+
+        A job that is cancelled at once stays in the recovery index, to fall due FINISH_AFTER
+        seconds later, until :meth:`finish`: what waits for it in Celery is still to be told.
+
+        Args:
+            job_id: which job.
+            signal: what.
+            by: who asks, for the history.
+            force: CANCEL ends a running job at once too. Its record then keeps ``worker``,
+                by which that worker knows that a process of its own is to be stopped.
 
         Returns:
             The record afterwards.
@@ -178,8 +199,10 @@ class Store(Protocol):
         """
         ...
 
-    def resume(self, job_id: str) -> Job:
+    def resume(self, job_id: str, *, by: str = "") -> Job:
         """Make a paused job PENDING and due at once. A running one loses a waiting PAUSE.
+
+        Any other job that has not ended is left as it is.
 
         Returns:
             The record afterwards.
@@ -188,6 +211,58 @@ class Store(Protocol):
             JobNotFoundError: no record.
             InvalidTransitionError: the job has ended.
         """
+        ...
+
+    def wake(self, job_id: str, *, by: str = "") -> Job:
+        """Make a SCHEDULED job PENDING and due at once; one that is under way is left alone.
+
+        Returns:
+            The record afterwards.
+
+        Raises:
+            JobNotFoundError: no record.
+            InvalidTransitionError: the job has ended, or is paused.
+        """
+        ...
+
+    def reopen(
+        self, job_id: str, act: Act, *, drop: Sequence[str] | None = (), by: str = ""
+    ) -> Job:
+        """Make a job that has ended PENDING and due at once: the one way back from an end.
+
+        RETRY takes a failed or cancelled job, RESTART any that has ended, and a paused one.
+        Both forget result, error, reason, strikes and the end; ``delivery`` is 0 again. The
+        fence, ``attempts``, ``crashes`` and ``interruptions`` stay. RESTART forgets the
+        progress too. The job no longer expires.
+
+        Args:
+            job_id: which job.
+            act: RETRY or RESTART.
+            drop: fields of the checkpoint to drop; None: all of them.
+            by: who asks, for the history.
+
+        Returns:
+            The record afterwards.
+
+        Raises:
+            JobNotFoundError: no record.
+            InvalidTransitionError: the job is in another status.
+        """
+        ...
+
+    def find(self, query: Query) -> Page:
+        """Return jobs, newest first (those of one moment by id, descending).
+
+        A job that was created while somebody pages through appears on none of the later
+        pages; one that is there all the time appears exactly once.
+
+        Raises:
+            ConfigurationError: the cursor is not one of this store's.
+        """
+        ...
+
+    def tally(self) -> Mapping[tuple[str, JobStatus], int]:
+        """Return how many jobs there are of each task in each status."""
         ...
 
     def get(self, job_id: str) -> Job:

@@ -11,7 +11,13 @@ import uuid
 import pytest
 import redis
 
-from milepost.errors import LeaseLostError, StoreError, StoreUnavailableError
+from milepost.errors import (
+    InvalidTransitionError,
+    LeaseLostError,
+    StoreError,
+    StoreUnavailableError,
+)
+from milepost.history import Act
 from milepost.model import (
     NOTHING,
     Delivery,
@@ -24,10 +30,16 @@ from milepost.model import (
     Settlement,
     Signal,
 )
+from milepost.query import Query
 from milepost.settings import Settings
 from milepost.stores import open_store
+from milepost.stores.redis import lua
 from services import free_port, start_redis
 
+VERBS = (
+    *("create", "claim", "commit", "settle", "get", "signal", "reopen", "wake", "resume"),
+    *("find", "tally", "purge", "delete"),
+)
 DONE = Settlement(JobStatus.SUCCEEDED, result=b"r")
 TIMEOUT = 0.5
 MARGIN = 0.4
@@ -268,12 +280,136 @@ def test_release_and_signal_whose_reply_was_lost(proxy):
     assert store.signal(waiting, Signal.CANCEL).status is JobStatus.CANCELLED
 
 
+def running(store):
+    return granted(store, new(store)).job_id
+
+
+def waiting(store):
+    return new(store, delay=3600.0)
+
+
+def paused(store):
+    job_id = new(store)
+    store.signal(job_id, Signal.PAUSE)
+    return job_id
+
+
+def asked_to_pause(store):
+    job_id = running(store)
+    store.signal(job_id, Signal.PAUSE)
+    return job_id
+
+
+def failed(store):
+    lease = granted(store, new(store))
+    store.commit(lease, Delta({"a": b"1", "b": b"2"}))
+    store.settle(lease, Settlement(JobStatus.FAILED, error="boom"))
+    return lease.job_id
+
+
+CONTROL = {
+    "signal-running": (running, lambda s, j: s.signal(j, Signal.PAUSE), JobStatus.RUNNING),
+    "signal-waiting": (waiting, lambda s, j: s.signal(j, Signal.PAUSE), JobStatus.PAUSED),
+    "cancel": (paused, lambda s, j: s.signal(j, Signal.CANCEL), JobStatus.CANCELLED),
+    "force": (running, lambda s, j: s.signal(j, Signal.CANCEL, force=True), JobStatus.CANCELLED),
+    "resume-paused": (paused, lambda s, j: s.resume(j), JobStatus.PENDING),
+    "resume-running": (asked_to_pause, lambda s, j: s.resume(j), JobStatus.RUNNING),
+    "wake": (waiting, lambda s, j: s.wake(j), JobStatus.PENDING),
+    "retry": (failed, lambda s, j: s.reopen(j, Act.RETRY, drop=["a"]), JobStatus.PENDING),
+    "restart": (failed, lambda s, j: s.reopen(j, Act.RESTART, drop=None), JobStatus.PENDING),
+}
+control = pytest.mark.parametrize(("make", "ask", "status"), CONTROL.values(), ids=CONTROL)
+
+
+@control
+def test_control_act_whose_reply_was_lost_is_done_once(proxy, make, ask, status):
+    store = opened(proxy.url)
+    twin, job_id = make(store), make(store)
+    smooth, before = ask(store, twin), len(store.get(job_id).history)
+    proxy.lose()
+    job = ask(store, job_id)
+    assert job.status is smooth.status is status
+    assert (job.signal, job.error, job.ended_at is None) == (
+        *(smooth.signal, smooth.error, smooth.ended_at is None),
+    )
+    assert len(job.history) == before + 1
+    assert job.history[-1].act == smooth.history[-1].act
+    assert store.load(job_id) == store.load(twin)
+
+
+@control
+def test_control_act_that_arrives_late_changes_nothing(proxy, make, ask, status):
+    """The job has gone on meanwhile: what comes late must not take it back."""
+    store = opened(proxy.url)
+    job_id = make(store)
+    proxy.hold()
+    assert ask(store, job_id).status is status
+    if status is JobStatus.PENDING:
+        store.settle(granted(store, job_id), Settlement(JobStatus.FAILED, error="again"))
+    before = store.get(job_id)
+    assert b"taken" in proxy.deliver()
+    after = store.get(job_id)
+    assert (after.status, after.signal, after.history) == (
+        *(before.status, before.signal, before.history),
+    )
+
+
+def test_signal_that_was_obeyed_is_not_left_again_by_its_resend(proxy, monkeypatch):
+    """Between the two sendings a commit takes the signal."""
+    store, other = opened(proxy.url), opened(proxy.url)
+    lease = granted(store, new(store))
+    again = store._wire._ask_again
+
+    def commit_first(*args):
+        monkeypatch.undo()
+        assert other.commit(lease, NOTHING) is Signal.PAUSE
+        return again(*args)
+
+    proxy.lose()
+    monkeypatch.setattr(store._wire, "_ask_again", commit_first)
+    assert store.signal(lease.job_id, Signal.PAUSE).signal is None
+    assert other.commit(lease, NOTHING) is None
+    assert len(store.get(lease.job_id).history) == 1
+
+
+def test_control_act_does_not_disturb_a_claim_that_is_sent_again(proxy, monkeypatch):
+    store, other = opened(proxy.url), opened(proxy.url)
+    job_id = new(store)
+    again = store._wire._ask_again
+
+    def signal_first(*args):
+        monkeypatch.undo()
+        other.signal(job_id, Signal.PAUSE)
+        return again(*args)
+
+    store.get(job_id)
+    proxy.lose()
+    monkeypatch.setattr(store._wire, "_ask_again", signal_first)
+    assert store.commit(granted(store, job_id), NOTHING) is Signal.PAUSE
+
+
+@pytest.mark.parametrize("how", ["claim", "recovery", "release", "settle"])
+def test_crash_or_end_whose_reply_was_lost_is_on_record_once(proxy, how):
+    store = opened(proxy.url)
+    lease = granted(store, new(store), lease_seconds=0.0)
+    time.sleep(0.002)
+    proxy.lose()
+    if how == "claim":
+        granted(store, lease.job_id)
+    elif how == "recovery":
+        store.claim_recovery(lease.job_id, 60.0)
+    elif how == "release":
+        store.release(lease.job_id, "w1", "SIGKILL")
+    else:
+        store.settle(lease, Settlement(JobStatus.FAILED, error="boom"))
+    assert [entry.by for entry in store.get(lease.job_id).history] == ["w1:1"]
+
+
 def test_every_verb_is_one_command(proxy):
     store = opened(proxy.url)
-    granted(store, warm := new(store))
-    store.settle(store.claim(Delivery(warm, "t", 1), "w1:1", 60.0).lease, DONE)
+    for verb in VERBS:  # the server knows the scripts
+        store._wire.ask(("SCRIPT", "LOAD", lua.script(verb).text))
     lease = granted(store, new(store))
-    store.commit(lease, NOTHING)
 
     counts = {}
     for verb, call in {
@@ -283,11 +419,19 @@ def test_every_verb_is_one_command(proxy):
         "claim": lambda: store.claim(Delivery(lease.job_id, "t"), "w1:1", 60.0),
         "get": lambda: store.get(lease.job_id),
         "load": lambda: store.load(lease.job_id),
+        "signal": lambda: store.signal(lease.job_id, Signal.CANCEL, force=True),
+        "reopen": lambda: store.reopen(lease.job_id, Act.RETRY, drop=["a"]),
+        "wake": lambda: store.wake(lease.job_id),
+        "resume": lambda: store.resume(lease.job_id),
+        "find": lambda: store.find(Query(limit=2)),
+        "tally": store.tally,
+        "purge": store.purge,
+        "delete": lambda: store.delete(lease.job_id),
     }.items():
         before = proxy.requests
         call()
         counts[verb] = proxy.requests - before
-    assert counts == dict.fromkeys(counts, 1)
+    assert counts == dict.fromkeys([*VERBS, "load"], 1)
 
 
 # -- the server -----------------------------------------------------------------------------
@@ -372,6 +516,11 @@ def test_full_server_refuses_the_whole_checkpoint(own_server):
     assert store.load(lease.job_id) == {"a": b"1", "b": b"1"}
     assert store.get(lease.job_id).status is JobStatus.RUNNING
     store.settle(lease, DONE)
+    client.config_set("maxmemory", "1mb")
+    with pytest.raises(StoreUnavailableError, match="OOM"):
+        store.reopen(lease.job_id, Act.RESTART, drop=None)
+    assert store.load(lease.job_id) == {"a": b"1", "b": b"1"}
+    assert store.get(lease.job_id).status is JobStatus.SUCCEEDED
 
 
 def test_replica_is_not_available_for_writing(own_server):
@@ -537,13 +686,18 @@ def test_keys_have_the_namespace_and_expire_after_the_end(own_server):
     store.commit(lease, Delta({"a": b"1"}))
     client = redis.Redis.from_url(own_server.url)
     record = f"shop:{{{lease.job_id}}}"
-    assert set(client.keys()) == {k.encode() for k in (record, f"{record}:data", "shop:index")}
+    keys = (record, f"{record}:data", "shop:index", "shop:jobs")
+    assert set(client.keys()) == {k.encode() for k in keys}
     assert (client.pttl(record), client.pttl(f"{record}:data")) == (-1, -1)
     store.settle(lease, Settlement(JobStatus.SUCCEEDED, finishing=True))
     for key in (record, f"{record}:data"):
         assert 99_000 < client.pttl(key) <= 100_000
     store.finish([lease.job_id])
-    assert set(client.keys()) == {record.encode(), f"{record}:data".encode()}
+    assert set(client.keys()) == {k.encode() for k in (record, f"{record}:data", "shop:jobs")}
+    store.reopen(lease.job_id, Act.RESTART)
+    assert (client.pttl(record), client.pttl(f"{record}:data")) == (-1, -1)
+    store.delete(lease.job_id)
+    assert client.keys() == []
 
 
 def test_namespaces_do_not_see_each_other(server):
@@ -570,10 +724,44 @@ def test_step_of_100_bytes_costs_at_most_200(server):
 def test_any_text_comes_back(server):
     store = opened(server.url)
     job_id = f"jöb {{}} \udcff\n{uuid.uuid4()}"
-    assert store.create(NewJob(job_id, "täsk", b"m", resend_after=0.0))
+    owner = "öwner \udcff\t"
+    assert store.create(NewJob(job_id, "täsk", b"m", resend_after=0.0, owner=owner))
+    assert [job.id for job in store.find(Query(owner=owner)).jobs] == [job_id]
     lease = granted(store, job_id)
+    progress = Progress(1, None, "1/2 ä\udcff\n")
+    store.commit(lease, Delta(progress=progress))
+    store.signal(job_id, Signal.DRAIN, by="\udcff")
     fields = {"ключ\x00\r\n": b"1", "broken-\udcff-name": b"2", "": b"3"}
     store.commit(lease, Delta(fields))
     assert store.load(job_id) == fields
     store.settle(lease, Settlement(JobStatus.FAILED, "\udcff", error="ValueError: \udcff"))
-    assert store.get(job_id).error == "ValueError: \\udcff"
+    job = store.get(job_id)
+    assert (job.error, job.owner, job.progress) == ("ValueError: \\udcff", owner, progress)
+    assert [entry.by for entry in job.history] == ["?", "w1:1"]
+
+
+def test_refusals_say_what_the_rules_say(server):
+    """One error text for every store."""
+    store, memory = opened(server.url), open_store("memory://", Settings())
+    for act in (
+        lambda s, j: s.signal(j, Signal.PAUSE),
+        lambda s, j: s.resume(j),
+        lambda s, j: s.wake(j),
+        lambda s, j: s.reopen(j, Act.RETRY),
+        lambda s, j: s.reopen(j, Act.RESTART),
+    ):
+        for make in (running, paused, done):
+            assert told(act, store, make(store)) == told(act, memory, make(memory))
+
+
+def done(store):
+    lease = granted(store, new(store))
+    store.settle(lease, DONE)
+    return lease.job_id
+
+
+def told(act, store, job_id):
+    try:
+        return act(store, job_id).status
+    except InvalidTransitionError as exc:
+        return exc.args[1:]

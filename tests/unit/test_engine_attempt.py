@@ -153,7 +153,7 @@ def test_a_superseded_attempt_writes_nothing(how):
     bench = Bench(body, judge=retry)
     assert bench.attempt().reason == "superseded"
     assert [(bench.job, bench.inner.load(JOB))] == stored
-    assert bench.job.owner == "other:1"
+    assert bench.job.worker == "other:1"
     assert [event for event in bench.events if isinstance(event, LeaseLost)]
     assert not [event for event in bench.events if isinstance(event, JobSettled)]
 

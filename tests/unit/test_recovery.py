@@ -7,6 +7,7 @@ from milepost.codecs.json import JsonCodec
 from milepost.engine.recovery import Keeper
 from milepost.errors import StoreUnavailableError
 from milepost.events import JobRecovered
+from milepost.history import Act
 from milepost.model import Delivery, Granted, JobStatus, NewJob, Settlement, Signal
 from milepost.observer import Emitter
 from milepost.runtime import Runtime
@@ -219,10 +220,62 @@ def test_a_revoked_job_does_not_come_back(world):
     world.keeper.revoked("waiting", None, "revoked")
     world.keeper.revoked("running", 7, "terminated")
     world.keeper.revoked("nobody", None, "expired")
+    world.keeper.told("waiting")
+    world.keeper.renew()
     for job_id in ("waiting", "running"):
         assert world.store.get(job_id).status is JobStatus.CANCELLED
     world.clock.advance(100)
     assert world.keeper.recover() == 0
+
+
+def test_a_revoked_job_whose_end_celery_was_not_told_of_is_told_again(world):
+    world.job(resend_after=1.0)
+    world.keeper.revoked("j", None, "revoked")
+    world.clock.advance(11)
+    world.keeper.recover()
+    assert world.sent == [("j", True)]
+
+
+def test_a_job_that_was_cancelled_by_force_is_stopped_where_it_runs(world):
+    stopped = []
+    world.keeper._stop = lambda *what: stopped.append(what)
+    for job_id in ("mine", "other"):
+        world.job(job_id)
+        world.keeper.started(job_id)
+    world.claim("mine", owner="w1:7")
+    world.claim("other", owner="w2:7")
+    world.keeper.renew()
+    for job_id in ("mine", "other"):
+        world.store.signal(job_id, Signal.CANCEL, force=True)
+    world.keeper.renew()
+    assert stopped == [("mine", "w1:7")]
+
+
+def test_a_job_that_ended_by_itself_is_not_stopped(world):
+    world.keeper._stop = lambda *_: 1 / 0
+    for status in (JobStatus.CANCELLED, JobStatus.SUCCEEDED, JobStatus.PAUSED):
+        world.job(status)
+        world.keeper.started(status)
+        world.store.settle(world.claim(status), Settlement(status))
+    world.keeper.started("never-recorded")
+    world.keeper.renew()
+
+
+@pytest.mark.parametrize("act", ["resume", "wake", "retry", "restart"])
+def test_a_job_that_somebody_lets_go_on_is_sent_whatever_its_queue_holds(world, act):
+    """Its own message may have been dropped while it was not to run."""
+    world.queue_is_empty = False
+    world.job(delay=60.0 if act == "wake" else 0.0)
+    if act == "wake":
+        world.store.wake("j")
+    elif act == "resume":
+        world.store.signal("j", Signal.PAUSE)
+        world.store.resume("j")
+    else:
+        world.store.signal("j", Signal.CANCEL)
+        world.store.reopen("j", Act(act))
+    world.keeper.recover()
+    assert world.sent == [("j", False)]
 
 
 def test_a_signal_waits_for_a_job_that_was_lost(world):

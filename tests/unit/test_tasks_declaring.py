@@ -29,7 +29,7 @@ def crash(app, task):
             deliver(task)
     finally:
         store.settle = plain
-    store.release("job", record(app).owner, "killed")
+    store.release("job", record(app).worker, "killed")
 
 
 class Tally(BaseModel):

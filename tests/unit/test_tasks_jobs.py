@@ -147,7 +147,7 @@ def test_what_has_ended_takes_no_orders(jobs, count):
     job = jobs.create("count")
     run(count, job)
     for verb in ("pause", "resume", "cancel"):
-        with pytest.raises(InvalidTransitionError, match=f"is succeeded: .* asked to {verb}"):
+        with pytest.raises(InvalidTransitionError, match="is succeeded and cannot become"):
             getattr(jobs, verb)(job.id)
 
 

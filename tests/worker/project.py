@@ -219,6 +219,43 @@ def fail(self, *_):
     raise ValueError("as expected")
 
 
+@durable(name="fail_until", throws=(ValueError,))
+def fail_until(self, n, at):
+    """Fail at one item until the test has fixed what is wrong."""
+    effect("body")
+    for item in self.iterate(range(n), every=1):
+        if item == at and not (FOLDER / "fixed").exists():
+            raise ValueError("not fixed yet")
+        effect("item", item)
+        self.state["sum"] = self.state.get("sum", 0) + item
+    return self.state["sum"]
+
+
+for _policy in ("fail", "continue"):
+
+    class _Limited(CheckpointableTask):
+        abstract = True
+        on_soft_time_limit = _policy
+
+    @plain(name=f"count_until_{_policy}", base=_Limited, bind=True)
+    def count_until(self, n, pause):
+        """Count, with a soft time limit that is shorter than that takes."""
+        effect("body")
+        for item in self.iterate(range(n), every=5):
+            effect("item", item)
+            time.sleep(pause)
+            self.state["sum"] = self.state.get("sum", 0) + item
+        return self.state["sum"]
+
+
+@durable(name="snooze_once")
+def snooze_once(self, seconds):
+    """Step aside for a while, once."""
+    if self.step(str, "slept", name="mark") and not self.job.history:
+        self.snooze(seconds)
+    return "awake"
+
+
 @durable(name="be_slow")
 def be_slow(self, seconds):
     """Run without a loop: nothing but the keeper speaks for it meanwhile."""

@@ -18,23 +18,6 @@ def send_again(site, name, job, *args):
     celery.Task.apply_async(task, args, task_id=job.id)
 
 
-def test_a_short_visibility_timeout(make_site):
-    """A task five times as long as the visibility timeout runs once; a plain one does not."""
-    transport = {
-        "visibility_timeout": 2,
-        "unacked_restore_interval": 1,
-        "unacked_restore_throttle": 1,
-    }
-    site = make_site("redis", conf={"broker_transport_options": transport})
-    worker = site.start_worker(concurrency=10)
-    plain, durable = site.send("be_slow_plainly", 10), site.send("be_slow", 10)
-    assert durable.get(timeout=40) == "slow"
-    assert len(site.effects(durable.id, "body")) == 1
-    assert f"be_slow[{durable.id}] ignored" in worker.text()
-    assert len(site.effects(plain.id, "body")) > 1, "the control: Celery redelivers"
-    assert site.jobs.get(durable.id).attempts == 1
-
-
 def test_a_message_published_twice(make_site):
     """The second delivery of a running job, and of one that has ended, is dropped."""
     site = make_site("redis+sqlite")

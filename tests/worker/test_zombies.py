@@ -31,7 +31,7 @@ def picture(site, job):
     """Return all of the record and the checkpoint but the time of the last heartbeat."""
     record = site.jobs.get(job.id)
     return (
-        *(record.status, record.fence, record.owner, record.attempts, record.delivery),
+        *(record.status, record.fence, record.worker, record.attempts, record.delivery),
         *(record.progress, record.result, record.error, record.crashes, record.signal),
         dict(site.milepost.store.load(job.id)),
     )

@@ -89,7 +89,12 @@ class Attempt:
         self.job: Job = granted.job
         self.leased = Leased(runtime, granted.lease)
         self.journal = Journal(
-            runtime, self.leased, stored, plan.checkpoint_every, granted.job.progress
+            runtime,
+            self.leased,
+            stored,
+            plan.checkpoint_every,
+            granted.job.progress,
+            plan.is_draining,
         )
         self.forsaken = False
         self._state: State | None = None
@@ -198,6 +203,7 @@ def run_attempt(
         runtime.emit(DeliveryDropped(delivery.job_id, delivery.task, attempt.why))
         return Dropped(attempt)
     try:
+        attempt.journal.obey(None)  # taken while the worker shuts down: not even begun
         value = _run(attempt, plan, body)
         return _succeed(attempt, plan, value)
     except Interrupt as stop:
@@ -289,7 +295,7 @@ def _stop(attempt: Attempt, stop: Interrupt) -> Ending:
     if isinstance(stop, Suspend):
         settlement = Settlement(stop.status, stop.reason, delay=stop.delay)
     elif isinstance(stop, Cancel):
-        settlement = Settlement(JobStatus.CANCELLED, "cancelled")
+        settlement = Settlement(JobStatus.CANCELLED, "cancelled", finishing=True)
     else:
         return Stopped(None, "superseded")
     try:

@@ -1,11 +1,13 @@
 """The journal of one attempt: where its body is, and what it has to save."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from milepost.engine.drain import never
 from milepost.engine.lease import Leased
 from milepost.engine.scope import META, Scope, is_within
 from milepost.engine.stored import Stored
+from milepost.engine.tally import Tally
 from milepost.errors import CheckpointError, ValueTooLargeError
 from milepost.events import CheckpointSaved
 from milepost.interrupts import Cancel, Suspend
@@ -13,6 +15,8 @@ from milepost.model import Delta, JobStatus, Progress, Signal
 from milepost.runtime import Runtime
 
 NEVER = float("inf")
+TICK = 1.0
+"""Seconds between two writes of progress that no checkpoint asked for."""
 
 
 class Savable(Protocol):
@@ -74,7 +78,9 @@ class Journal:
         stored: Mapping[str, bytes],
         every: float,
         recorded: Progress,
+        is_draining: Callable[[], bool] = never,
     ) -> None:
+        self._is_draining = is_draining
         self.codec = runtime.codec
         self.monotonic = runtime.clock.monotonic
         self.every = every
@@ -92,16 +98,16 @@ class Journal:
         self._deletes: dict[str, None] = {}
         self._mark: bytes | None = None
         self._is_new = not stored
-        self._finished, self._finished_total = 0, 0
-        self._known = recorded if stored else Progress()
-        self._last_progress = recorded
+        self.tally = Tally(recorded, is_known=bool(stored))
+        self._tick_at = self.monotonic() + TICK
+        self._moved = False
 
     def adopt(self, fields: Mapping[str, bytes]) -> None:
         """Put a migrated checkpoint in place of the stored one, with the next checkpoint."""
         self._deletes.update(dict.fromkeys(f for f in self.stored.fields if f not in fields))
         self._writes.update(fields)
         self.stored.replace(fields)
-        self._known = Progress()
+        self.tally.forget()
 
     def set_mark(self, mark: bytes) -> None:
         """Say which code writes from now on, once nothing is left that other code wrote.
@@ -172,7 +178,7 @@ class Journal:
             self._open.remove(loop)
             self._writes.update(loop.unsaved())
             loop.saved()
-            self.count_finished(loop)
+            self.tally.count_finished(loop)
             if self.every < self._default_every:
                 self._set_pace()
 
@@ -271,7 +277,9 @@ class Journal:
             prefix = leaving.item_prefix
             writes = {f: data for f, data in writes.items() if not is_within(f, prefix)}
             deletes += self.stored.within(prefix)
-        return Delta(writes, [f for f in deletes if f not in writes], self._news())
+        return Delta(
+            writes, [f for f in deletes if f not in writes], self.tally.news(self._outermost)
+        )
 
     def mark_saved(self, delta: Delta) -> None:
         """Learn that *delta* is in the store."""
@@ -281,9 +289,10 @@ class Journal:
         self.stored.note_saved(delta)
         if META in delta.writes:
             self._mark = None
-        if delta.progress is not None:
-            self._last_progress = delta.progress
-        self.deadline = self.monotonic() + self.every
+        self.tally.mark_saved(delta.progress)
+        now = self.monotonic()
+        self.deadline, self._tick_at = now + self.every, now + TICK
+        self._moved = self._moved or bool(delta.writes)
         if self._emit:
             lease = self.leased.lease
             done = self.progress.done
@@ -293,8 +302,8 @@ class Journal:
         return [*self._open] if self.state is None else [self.state, *self._open]
 
     def obey(self, signal: Signal | None) -> None:
-        """Turn a signal into the interrupt that stops the body."""
-        if signal is None:
+        """Turn a signal, or the worker's shutdown, into the interrupt that stops the body."""
+        if signal is None and not self._is_draining():
             return
         if signal is Signal.CANCEL:
             raise Cancel
@@ -304,32 +313,26 @@ class Journal:
 
     # -- progress ----------------------------------------------------------------------------
 
-    def count_finished(self, loop: OpenLoop) -> None:
-        """Add a loop that is over to the progress, if it was an outermost one."""
-        if "/" not in loop.path:
-            self._finished += loop.done
-            self._finished_total += loop.done if loop.total is None else loop.total
+    @property
+    def has_moved(self) -> bool:
+        """Whether this attempt has got anywhere that the next one will know of."""
+        return self._moved or bool(self.pending().writes)
+
+    def report(self, message: str | None, done: int | None, total: int | None) -> None:
+        """Take in what the task says of its progress; save it if nothing was saved for a while.
+
+        Raises:
+            Suspend, Cancel, Superseded: as for :meth:`flush`.
+        """
+        self.tally.say(message, done, total)
+        if self.monotonic() >= self._tick_at and not self.in_transaction:
+            self.flush()
 
     @property
     def progress(self) -> Progress:
-        """Items done over all outermost loops and attempts, the total where it is known.
+        """Items done over all outermost loops and attempts, the total where it is known."""
+        return self.tally.progress(self._outermost)
 
-        A resumed attempt shows what its predecessor reached until it has come that far.
-        """
-        done, total = self._counted()
-        return self._known if done < self._known.done else Progress(done, total)
-
-    def _counted(self) -> tuple[int, int | None]:
-        if not self._open:
-            return self._finished, self._finished_total or None
-        loop = self._open[0]
-        total = None if loop.total is None else self._finished_total + loop.total
-        return self._finished + loop.done, total
-
-    def _news(self) -> Progress | None:
-        """Return the progress if it is not what the record says."""
-        last = self._last_progress
-        if self._counted() == (last.done, last.total):
-            return None
-        progress = self.progress
-        return None if progress == last else progress
+    @property
+    def _outermost(self) -> OpenLoop | None:
+        return self._open[0] if self._open else None

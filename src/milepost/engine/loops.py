@@ -100,7 +100,7 @@ class Loop:
         if end is None:
             return False
         self.done = self.journal.stored.decode(END + self.path, end)
-        self.journal.count_finished(self)
+        self.journal.tally.count_finished(self)
         return True
 
     def run(self, items: Iterator[T]) -> Iterator[T]:

@@ -52,6 +52,8 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
     seen: Checkpoint = {"steps": {}, "loops": {}, "maps": {}, "state": None, "data": None}
     for field, data in stored.items():
         kind, (path, _, part) = field[0], field[1:].partition(":")
+        if kind == META:
+            continue
         value = codec.decode(data)
         if kind == STEP:
             seen["steps"][path] = value

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from milepost.engine.drain import never
 from milepost.model import Settlement
 
 Checkpoint: TypeAlias = dict[str, Any]
@@ -29,6 +30,7 @@ class Plan:
             declares no migration.
         finishing: whether anything must follow the settlement (callbacks, a stored result).
         keep_result: whether to keep the return value in the record.
+        is_draining: whether the worker is shutting down, so that jobs are to step aside.
     """
 
     owner: str
@@ -41,3 +43,4 @@ class Plan:
     migrate: Callable[[Checkpoint, int], Mapping[str, Any]] | None = None
     finishing: bool = False
     keep_result: bool = True
+    is_draining: Callable[[], bool] = never

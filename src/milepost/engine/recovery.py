@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
 from milepost.events import JobRecovered
+from milepost.history import Act
 from milepost.model import Job, JobStatus, Recovery, Signal
 from milepost.runtime import Runtime
 
@@ -22,8 +23,16 @@ AGAIN_AFTER = 10.0
 RETRY = "retry"
 """How the reason of a job begins whose next message Celery's retry has sent."""
 
+GO_ON = frozenset({Act.RESUME, Act.WAKE, Act.RETRY, Act.RESTART})
+"""Acts after which a job needs a new message."""
+
 Resend = Callable[[Job, bool], None]
 IsLost = Callable[[Job], bool]
+Stop = Callable[[str, str], None]
+
+
+def stop_nothing(job_id: str, worker: str) -> None:
+    """Leave it to the attempt to notice that it may no longer write."""
 
 
 class Keeper:
@@ -36,6 +45,8 @@ class Keeper:
             body is left to do.
         is_lost: whether a job that nobody started has lost its message.
         is_finished: whether Celery has done all that follows the body.
+        stop: ends the attempt of a job that was cancelled by force; told the job and who
+            had it.
     """
 
     def __init__(
@@ -46,10 +57,12 @@ class Keeper:
         resend: Resend,
         is_lost: IsLost,
         is_finished: IsLost,
+        stop: Stop = stop_nothing,
     ) -> None:
         self._runtime = runtime
         self._incarnation = incarnation
         self._resend, self._is_lost, self._is_finished = resend, is_lost, is_finished
+        self._stop = stop
         self._running: set[str] = set()
         self._ended: set[str] = set()
         self._orphans: list[str] = []
@@ -67,6 +80,11 @@ class Keeper:
             for job_id in job_ids:
                 self._running.discard(job_id)
                 self._ended.add(job_id)
+
+    def told(self, job_id: str) -> None:
+        """Learn that Celery knows of a job's end, whichever request of it may still run here."""
+        with self._lock:
+            self._ended.add(job_id)
 
     def left(self, job_id: str) -> None:
         """Learn that this worker no longer runs a job, whatever has become of it."""
@@ -130,11 +148,26 @@ class Keeper:
         with self._lock:
             running, ended = frozenset(self._running), frozenset(self._ended)
         if running:
-            self._runtime.store.renew(self._incarnation, running)
+            renewed = self._runtime.store.renew(self._incarnation, running)
+            for job_id in running - renewed:
+                self._look_why_not(job_id)
         if ended:
             self._runtime.store.finish(ended)
             with self._lock:
                 self._ended -= ended
+
+    def _look_why_not(self, job_id: str) -> None:
+        """Stop what runs on here after somebody cancelled it by force.
+
+        Most jobs that are not renewed have just ended, or are not claimed yet.
+        """
+        try:
+            job = self._runtime.store.get(job_id)
+        except JobNotFoundError:
+            return
+        worker = job.worker or ""
+        if job.status is JobStatus.CANCELLED and worker.startswith(f"{self._incarnation}:"):
+            self._stop(job_id, worker)
 
     def recover(self) -> int:
         """Look for jobs to carry on, and send each again that this keeper wins.
@@ -205,8 +238,11 @@ def awaits_own_message(job: Job) -> bool:
     """Whether a message of its own should already be on its way to start the job.
 
     If so, a full queue is the likelier explanation for its not having started, and another
-    message would only make the queue longer.
+    message would only make the queue longer. One that somebody has let go on may have lost
+    its message while it was not to run.
     """
+    if job.history and job.history[-1].act in GO_ON:
+        return False
     if job.status is JobStatus.SCHEDULED:
         return job.attempts == 0 or (job.reason or "").startswith(RETRY)
     return job.status is JobStatus.PENDING and job.attempts == 0

@@ -5,6 +5,7 @@ cursor of a loop, ``srows/enrich`` a step inside the current item of that loop. 
 says when something happened, only where in the code it stands, so a resumed attempt finds it.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from milepost.errors import CheckpointError, NameInUseError
@@ -77,6 +78,11 @@ def home_of(field: str) -> str:
 def is_within(field: str, prefix: str) -> bool:
     """Whether a stored field belongs to a place in the code under *prefix*."""
     return field[0] in KINDS and field.startswith(prefix, 1)
+
+
+def without_loops(fields: Iterable[str]) -> list[str]:
+    """Return what to drop so that loops begin again while steps of the body keep their results."""
+    return [f for f in fields if f[0] != META and not (f[0] == STEP and not home_of(f))]
 
 
 def place_of(field: str) -> str:

@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
+from milepost.jobs.queues import queue_of, waiting_in
 from milepost.model import Job
-from milepost.tasks import message
 
 REMEMBERED = 1.0
 """Seconds for which a look at a queue answers for every job that waits in it."""
@@ -26,23 +26,9 @@ class Queues:
 
         A full queue proves nothing, so the job waits for its turn; it is looked at again later.
         """
-        name = self._queue_of(job)
+        name = queue_of(self._app, job)
         looked_at, empty = self._looks.get(name, (0.0, False))
         if time.monotonic() - looked_at > REMEMBERED:
-            empty = self._is_empty(name)
+            empty = waiting_in(self._app, name) == 0
             self._looks[name] = time.monotonic(), empty
         return empty
-
-    def _queue_of(self, job: Job) -> str:
-        signature = message.unpack(job.message, self._app)
-        route = self._app.amqp.router.route(dict(signature.options), signature.task)
-        return str(getattr(route["queue"], "name", route["queue"]))
-
-    def _is_empty(self, name: str) -> bool:
-        with self._app.connection_for_write() as connection:
-            channel = connection.default_channel
-            try:
-                declared = channel.queue_declare(name, passive=True)
-            except connection.channel_errors:
-                return True
-            return bool(declared.message_count == 0)

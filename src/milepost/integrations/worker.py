@@ -1,170 +1,43 @@
-"""Celery's worker: the keeper's threads, and the truth that only the parent process knows."""
+"""The keeper's place in Celery's worker: its threads, its start and its end."""
 
 import logging
-import os
 import threading
 import time
 import uuid
-import weakref
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
-from billiard.exceptions import WorkerLostError
 from celery import bootsteps
 from celery.backends.base import DisabledBackend
-from celery.exceptions import Ignore, TimeLimitExceeded
-from celery.signals import worker_shutdown
+from celery.signals import worker_shutdown, worker_shutting_down
 from celery.states import READY_STATES
-from celery.worker import state as worker_state
-from celery.worker.request import Request
 
+import milepost.integrations.inspection  # noqa: F401  (workers answer to its command)
+from milepost.engine.drain import DrainFlag
 from milepost.engine.recovery import BATCH, Keeper
 from milepost.errors import StoreError
+from milepost.integrations.chords import Chords
 from milepost.integrations.queues import Queues
-from milepost.model import Job, JobStatus
+from milepost.integrations.visibility import Visibility
+from milepost.integrations.watch import ATTRIBUTE, Watch
+from milepost.model import Job
 from milepost.runtime import runtime_of
+from milepost.tasks import station
 from milepost.tasks.base import resend
-from milepost.tasks.carrying import INCARNATION
 
 logger = logging.getLogger("milepost")
 
 WATCH_SECONDS = 0.1
-"""How often the parent looks whether a pool process that runs a durable job is still there."""
+"""How often the main process looks whether a pool process that runs a job is still there."""
 PURGE_SECONDS = 60.0
 """How often a worker drops records whose retention is over."""
-ATTRIBUTE = "milepost_watch"
-"""Where a worker's app keeps its :class:`Watch`."""
-
-
-class DurableRequest(Request):
-    """What the worker's main process learns about a durable task, told to the keeper."""
-
-    def on_accepted(self, pid: Any, time_accepted: float) -> None:
-        super().on_accepted(pid, time_accepted)
-        # Only now is it among the active requests, by which the watch sees that it runs.
-        watch_of(self.app).accepted(self, pid)
-
-    def on_failure(
-        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
-    ) -> Any:
-        error = exc_info.exception
-        if isinstance(error, ExceptionWithTraceback):
-            error = error.exc
-        if isinstance(error, WorkerLostError):
-            # Free the lease before the message is requeued: it would be dropped as held.
-            watch_of(self.app).lost(self, str(error))
-        elif isinstance(error, Ignore):
-            watch_of(self.app).stepped_aside(self)
-        return super().on_failure(exc_info, send_failed_event, return_ok)
-
-    def on_timeout(self, soft: bool, timeout: float) -> Any:
-        if not soft:
-            watch_of(self.app).timed_out(self, timeout)
-        return super().on_timeout(soft, timeout)
-
-    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> Any:
-        watch_of(self.app).revoked(self, reason)
-        return super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
-
-
-class Watch:
-    """The requests of durable tasks that this worker has accepted and not finished."""
-
-    def __init__(self, keeper: Keeper, worker: Any) -> None:
-        self.keeper = keeper
-        self._worker = worker
-        # By request, not by job: a second delivery of a running job is a request too.
-        self._accepted: dict[weakref.ref[Any], tuple[str, int]] = {}
-
-    def accepted(self, request: Any, pid: int) -> None:
-        self.keeper.started(request.id)
-        self._accepted[weakref.ref(request)] = (request.id, pid)
-
-    def lost(self, request: Any, reason: str) -> None:
-        """Learn from the pool that a job's process died; Celery puts the message back."""
-        pid = self._forget(request) or request.worker_pid
-        self.keeper.lost(request.id, pid, f"its process died: {reason}")
-        self._go_on(request.id)
-
-    def stepped_aside(self, request: Any) -> None:
-        """Learn that a delivery was dropped, or its job suspended: Celery has nothing to do.
-
-        Nothing is finished by that: the job may have ended elsewhere, its callbacks unsent.
-        """
-        self._forget(request)
-        self.keeper.left(request.id)
-        self._go_on(request.id)
-
-    def timed_out(self, request: Any, timeout: float) -> None:
-        pid = self._forget(request) or request.worker_pid
-        self.keeper.killed(request.id, pid, str(TimeLimitExceeded(timeout)), JobStatus.FAILED)
-
-    def revoked(self, request: Any, reason: str) -> None:
-        self.keeper.revoked(request.id, self._forget(request), reason)
-
-    def _forget(self, request: Any) -> int | None:
-        _, pid = self._accepted.pop(weakref.ref(request), (None, None))
-        return pid
-
-    def _go_on(self, job_id: str) -> None:
-        """Keep a job's lease alive while another request of this worker carries it."""
-        if any(job_id == other for other, _ in list(self._accepted.values())):
-            self.keeper.started(job_id)
-
-    def look(self) -> None:
-        """Notice what ended, and make the pool notice a dead process now, not in 5 s."""
-        ended = []
-        for reference, (job_id, pid) in list(self._accepted.items()):
-            request = reference()
-            if request is None or request not in worker_state.active_requests:
-                if self._accepted.pop(reference, None):
-                    ended.append(job_id)
-            elif pid != os.getpid() and _is_dead(pid) and not self._nudge_pool():
-                self._look_after_orphan(reference, job_id, pid)
-        if ended:
-            self.keeper.ended(ended)
-
-    def _look_after_orphan(self, reference: Any, job_id: str, pid: int) -> None:
-        """Be quicker than a pool without an event loop, which waits 10 s to be sure."""
-        if self.keeper.lost(job_id, pid, "its process died", resend=True):
-            self._accepted.pop(reference, None)
-
-    def _nudge_pool(self) -> bool:
-        """Ask a pool that lives in an event loop to look after its processes now."""
-        hub, pool = self._worker.hub, self._worker.pool
-        if hub is None or not hasattr(pool, "maintain_pool"):
-            return False
-        hub.call_soon(pool.maintain_pool)
-        return True
-
-
-def watch_of(app: Any) -> Watch:
-    """Return the watch of the worker that runs in this process."""
-    watch: Watch = getattr(app, ATTRIBUTE)
-    return watch
-
-
-def _is_dead(pid: int) -> bool:
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:  # the pool was quicker to bury it, or it is no child of ours
-        return not _exists(pid)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class KeeperStep(bootsteps.StartStopStep):
     """Starts the keeper with the worker, after the pool has its processes.
 
-    Two daemon threads: one renews leases and watches processes, the other recovers. They are
-    apart because sending a job again may block for as long as the broker does, and a lease
-    must not lapse meanwhile.
+    Two daemon threads: one renews leases and watches processes, the other recovers and talks
+    to the broker. They are apart because that may block for as long as the broker does, and a
+    lease must not lapse meanwhile.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -174,36 +47,55 @@ class KeeperStep(bootsteps.StartStopStep):
         self._runtime = runtime_of(worker.app)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
-        # Known before the pool forks; the environment reaches processes that are spawned.
-        setattr(worker.app, INCARNATION, self._incarnation)
-        os.environ[INCARNATION.upper()] = self._incarnation
+        self._flag = DrainFlag.make()
+        station.announce(worker.app, self._incarnation, self._flag)  # before the pool starts
 
     def start(self, worker: Any) -> None:
         app = worker.app
-        keeper = Keeper(
+        watch = Watch(worker)
+        watch.keeper = Keeper(
             self._runtime,
             self._incarnation,
             resend=lambda job, finishing: resend(app, job, finishing=finishing),
             is_lost=Queues(app).is_empty_for,
             is_finished=lambda job: result_is_stored(app, job),
+            stop=watch.stop,
         )
-        watch = Watch(keeper, worker)
         setattr(app, ATTRIBUTE, watch)
         for name, run in (("lease", self._renew), ("recovery", self._recover)):
             threading.Thread(
-                target=run, args=(watch,), name=f"milepost-{name}", daemon=True
+                target=run, args=(watch, app), name=f"milepost-{name}", daemon=True
             ).start()
+        self._drain_in_time(worker)
         worker_shutdown.connect(lambda **_: self._finish_all(watch), sender=worker, weak=False)
+
+    def _drain_in_time(self, worker: Any) -> None:
+        """Let running jobs know of a shutdown when it begins, not when Celery is done waiting.
+
+        Celery's signal comes at once for a warm shutdown, but only after the wait of a soft
+        one, which is just the time in which jobs are to step aside.
+        """
+        worker_shutting_down.connect(
+            lambda **_: self._flag.set(), sender=worker.hostname, weak=False
+        )
+        wait = worker.wait_for_soft_shutdown
+
+        def drain_and_wait() -> Any:
+            self._flag.set()
+            return wait()
+
+        worker.wait_for_soft_shutdown = drain_and_wait
 
     def stop(self, parent: Any) -> None:
         # Recovery ends here; leases are renewed until the last running job has ended, which
         # in a warm shutdown is after this.
+        self._flag.set()
         self._stopping.set()
 
     def terminate(self, parent: Any) -> None:
         self.stop(parent)
 
-    def _renew(self, watch: Watch) -> None:
+    def _renew(self, watch: Watch, _: Any) -> None:
         renew_at = 0.0
         while not (self._stopping.is_set() and watch.keeper.is_idle):
             try:
@@ -227,22 +119,44 @@ class KeeperStep(bootsteps.StartStopStep):
             watch.keeper.renew()
         except StoreError as exc:
             logger.warning("the jobs that ended last are not marked as finished: %s", exc)
+        self._flag.remove()
 
-    def _recover(self, watch: Watch) -> None:
-        purge_at = 0.0
-        while not self._stopping.is_set():
+    def _recover(self, watch: Watch, app: Any) -> None:
+        chores = Chores(watch, app)
+        while not (self._stopping.is_set() or self._flag.is_set()):
             more = False
             try:
                 more = watch.keeper.recover() >= BATCH
-                if time.monotonic() >= purge_at:
-                    purge_at = time.monotonic() + PURGE_SECONDS
-                    watch.keeper.purge()
+                chores.do()
             except StoreError as exc:
                 logger.warning("no recovery for now: %s", exc)
             except Exception:  # as above
                 logger.exception("no recovery for now")
             if not more:
                 self._stopping.wait(self._runtime.settings.scan_seconds)
+
+
+class Chores:
+    """What one worker does beside recovering jobs, each thing at its own pace.
+
+    Args:
+        watch: the worker's.
+        app: the Celery app.
+    """
+
+    def __init__(self, watch: Watch, app: Any) -> None:
+        self._watch = watch
+        self._visibility = Visibility(app)
+        self._chords = Chords(app, runtime_of(app))
+        self._purge_at = 0.0
+
+    def do(self) -> None:
+        """Do what is due."""
+        self._visibility.renew(self._watch.delivery_tags())
+        self._chords.tend()
+        if time.monotonic() >= self._purge_at:
+            self._purge_at = time.monotonic() + PURGE_SECONDS
+            self._watch.keeper.purge()
 
 
 def result_is_stored(app: Any, job: Job) -> bool:

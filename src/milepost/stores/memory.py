@@ -1,11 +1,13 @@
 """The store in this process's memory: the reference implementation, and the one for tests."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from milepost.clock import Clock, SystemClock
 from milepost.errors import ConfigurationError, JobNotFoundError, LeaseLostError
+from milepost.history import Act
 from milepost.model import (
     Claim,
     Delivery,
@@ -20,6 +22,7 @@ from milepost.model import (
     Signal,
     Unknown,
 )
+from milepost.query import Page, Query, cursor_at, read_cursor
 from milepost.settings import Settings
 from milepost.store import Store
 from milepost.stores import rules
@@ -126,11 +129,43 @@ class MemoryStore:
             self._keep(rules.released(found, reason, status, self._retention))
             return True
 
-    def signal(self, job_id: str, signal: Signal) -> Job:
-        return self._change(job_id, lambda found: rules.signalled(found, signal, self._retention))
+    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+        keep = self._retention
+        return self._change(
+            job_id, lambda found: rules.signalled(found, signal, keep, by, force=force)
+        )
 
-    def resume(self, job_id: str) -> Job:
-        return self._change(job_id, rules.resumed)
+    def resume(self, job_id: str, *, by: str = "") -> Job:
+        return self._change(job_id, lambda found: rules.resumed(found, by))
+
+    def wake(self, job_id: str, *, by: str = "") -> Job:
+        return self._change(job_id, lambda found: rules.woken(found, by))
+
+    def reopen(
+        self, job_id: str, act: Act, *, drop: Sequence[str] | None = (), by: str = ""
+    ) -> Job:
+        with self._lock:
+            job = self._change(job_id, lambda found: rules.reopened(found, act, by))
+            fields = self._fields[job_id]
+            for name in list(fields) if drop is None else drop:
+                fields.pop(name, None)
+            self._keep(replace(self._require(job_id), kept=bool(fields)))
+            return job
+
+    def find(self, query: Query) -> Page:
+        with self._lock:
+            after = read_cursor(query.cursor)
+            found = [record.job for record in map(self._find, list(self._records)) if record]
+        order = [(job.created_at, job.id) for job in found]
+        ranked = sorted(zip(order, found, strict=True), key=lambda pair: pair[0], reverse=True)
+        wanted = [job for at, job in ranked if query.wants(job) and (after is None or at < after)]
+        jobs = tuple(wanted[: query.limit])
+        return Page(jobs, cursor_at(jobs[-1]) if len(wanted) > len(jobs) else None)
+
+    def tally(self) -> Mapping[tuple[str, JobStatus], int]:
+        with self._lock:
+            found = [record.job for record in map(self._find, list(self._records)) if record]
+        return Counter((job.task, job.status) for job in found)
 
     def _change(self, job_id: str, decide: Callable[[Record], Record]) -> Job:
         with self._lock:
@@ -179,7 +214,8 @@ class MemoryStore:
         record = self._records.get(job_id)
         if record is None:
             return None
-        record = replace(record, now=self._clock.now())
+        now = self._clock.now()
+        record = replace(record, now=now, job=replace(record.job, read_at=now))
         return None if record.is_expired else record
 
     def _require(self, job_id: str) -> Record:

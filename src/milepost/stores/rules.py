@@ -7,7 +7,9 @@ store has those of the hot path in its statements; the contract holds them all t
 
 from dataclasses import replace
 
+from milepost import history
 from milepost.errors import InvalidTransitionError
+from milepost.history import CRASH, Act
 from milepost.model import (
     Delivery,
     Delta,
@@ -16,14 +18,30 @@ from milepost.model import (
     JobStatus,
     Lease,
     NewJob,
+    Progress,
     Refusal,
     Settlement,
     Signal,
 )
+from milepost.store import FINISH_AFTER
 from milepost.stores.limits import MAX_DOUBLINGS, lengthened
 from milepost.stores.record import Record
 
 PENDING, RUNNING, PAUSED = JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED
+DIED = "its worker died"
+FORCED = "cancelled by force"
+OVER = "it has ended; restart runs it again"
+WANTED = {
+    Signal.PAUSE: PAUSED,
+    Signal.CANCEL: JobStatus.CANCELLED,
+    Signal.DRAIN: JobStatus.INTERRUPTED,
+}
+"""The status that each signal asks for."""
+REOPENS = {
+    Act.RETRY: (JobStatus.FAILED, JobStatus.CANCELLED),
+    Act.RESTART: (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, PAUSED),
+}
+"""The statuses that each act starts from."""
 
 
 def created(new: NewJob, now: float) -> Record:
@@ -36,6 +54,10 @@ def created(new: NewJob, now: float) -> Record:
         message=new.message,
         delivery=new.delivery,
         due_at=now + new.delay,
+        owner=new.owner,
+        idempotency_key=new.idempotency_key,
+        metadata=new.metadata,
+        read_at=now,
     )
     index_at = now + new.delay + new.resend_after
     return Record(job, index_at, 0, None, kept=False, call=None, told=None, now=now)
@@ -61,23 +83,27 @@ def claimed(found: Record, delivery: Delivery, owner: str, lease_seconds: float)
         delivery=max(delivery.number, job.delivery),
         message=delivery.message or job.message,
         fence=job.fence + 1,
-        owner=owner,
+        worker=owner,
         lease_until=now + seconds,
         lease_seconds=seconds,
         attempts=job.attempts + 1,
         crashes=job.crashes + crashed,
         strikes=strikes,
         started_at=job.started_at or now,
+        begun_at=now,
+        begun_done=job.progress.done,
         due_at=None,
         signal=(job.signal or found.told) if crashed else job.signal,
     )
+    if crashed:
+        job = _noted(job, now, CRASH, found.job.worker, DIED)
     return replace(found, job=job, index_at=now + seconds, sends=0, told=None)
 
 
 def granted(found: Record) -> Granted:
     """Return the grant that a row stands for which was just claimed."""
     job = found.job
-    lease = Lease(job.id, job.owner or "", job.fence, job.lease_seconds)
+    lease = Lease(job.id, job.worker or "", job.fence, job.lease_seconds)
     return Granted(lease, job, resumed=found.kept)
 
 
@@ -100,8 +126,8 @@ def owns(found: Record, owner: str) -> bool:
     job = found.job
     return (
         job.status is RUNNING
-        and job.owner is not None
-        and (job.owner == owner or job.owner.startswith(f"{owner}:"))
+        and job.worker is not None
+        and (job.worker == owner or job.worker.startswith(f"{owner}:"))
     )
 
 
@@ -125,6 +151,7 @@ def committed(found: Record, delta: Delta) -> Record:
         progress=job.progress if delta.progress is None else delta.progress,
         strikes=0 if delta.writes else job.strikes,
         signal=None,
+        moved_at=found.now if delta else job.moved_at,
     )
     return replace(found, job=after, told=job.signal, kept=found.kept or bool(delta.writes))
 
@@ -142,7 +169,7 @@ def settled(found: Record, settlement: Settlement, retention: float) -> Record:
         reason=settlement.reason,
         result=settlement.result,
         error=settlement.error,
-        owner=None,
+        worker=None,
         lease_until=None,
         signal=None,
         due_at=due_at,
@@ -151,6 +178,9 @@ def settled(found: Record, settlement: Settlement, retention: float) -> Record:
         delivery=job.delivery if settlement.delivery is None else settlement.delivery,
         message=settlement.message or job.message,
     )
+    if status is not JobStatus.SUCCEEDED:
+        note = settlement.error or settlement.reason
+        job = _noted(job, now, status, found.job.worker, note)
     expires_at = now + retention if status.is_terminal else None
     return replace(found, job=job, index_at=index_at, expires_at=expires_at, told=None)
 
@@ -159,44 +189,97 @@ def released(found: Record, reason: str, status: JobStatus, retention: float) ->
     """Return the row of an attempt that is known to be dead."""
     job, now = found.job, found.now
     if status.is_terminal:
-        return _ended(found, status, reason, retention)
+        job = _ended(found, status, reason)
+        job = _noted(job, now, status, found.job.worker, reason)
+        return replace(found, job=job, index_at=None, expires_at=now + retention)
     return replace(found, job=_crashed(found, reason), index_at=now + job.lease_seconds)
 
 
-def signalled(found: Record, signal: Signal, retention: float) -> Record:
+def signalled(
+    found: Record, signal: Signal, retention: float, by: str = "", *, force: bool = False
+) -> Record:
     """Return the row after somebody asked something of the job.
-
-    Raises:
-        InvalidTransitionError: the job has ended.
-    """
-    job = found.job
-    if job.status.is_terminal:
-        raise InvalidTransitionError(job.id, job.status, signal)
-    if job.status is RUNNING:
-        return replace(found, job=replace(job, signal=signal))
-    if signal is Signal.CANCEL:
-        return _ended(found, JobStatus.CANCELLED, "cancelled", retention)
-    if signal is Signal.PAUSE and job.status is not PAUSED:
-        paused = replace(job, status=PAUSED, reason="paused", due_at=None, signal=None)
-        return replace(found, job=paused, index_at=None)
-    return found
-
-
-def resumed(found: Record) -> Record:
-    """Return the row after a resume.
 
     Raises:
         InvalidTransitionError: the job has ended.
     """
     job, now = found.job, found.now
     if job.status.is_terminal:
-        raise InvalidTransitionError(job.id, job.status, "resume")
+        raise InvalidTransitionError(job.id, job.status, WANTED[signal], OVER)
+    running = job.status is RUNNING
+    if signal is Signal.CANCEL and (force or not running):
+        note = FORCED if running else ""
+        after = _ended(found, JobStatus.CANCELLED, note or "cancelled")
+        after = replace(after, worker=job.worker)
+        return replace(
+            found,
+            job=_noted(after, now, signal, by, note),
+            index_at=now + FINISH_AFTER,
+            expires_at=now + retention,
+        )
+    if running:
+        asked = replace(_noted(job, now, signal, by), signal=signal)
+        return found if job.signal is signal else replace(found, job=asked)
+    if signal is Signal.PAUSE and job.status is not PAUSED:
+        paused = replace(job, status=PAUSED, reason="paused", due_at=None, signal=None)
+        return replace(found, job=_noted(paused, now, signal, by), index_at=None)
+    return found
+
+
+def resumed(found: Record, by: str = "") -> Record:
+    """Return the row after a resume.
+
+    Raises:
+        InvalidTransitionError: the job has ended.
+    """
+    job = found.job
+    if job.status.is_terminal:
+        raise InvalidTransitionError(job.id, job.status, PENDING, OVER)
     if job.status is PAUSED:
-        pending = replace(job, status=PENDING, reason=None, due_at=now)
-        return replace(found, job=pending, index_at=now, sends=0)
+        return _due_now(found, job, Act.RESUME, by)
     if job.signal is Signal.PAUSE:
+        job = _noted(job, found.now, Act.RESUME, by)
         return replace(found, job=replace(job, signal=None))
     return found
+
+
+def woken(found: Record, by: str = "") -> Record:
+    """Return the row after somebody asked a waiting job to start now.
+
+    Raises:
+        InvalidTransitionError: the job has ended, or is paused.
+    """
+    job = found.job
+    if job.status.is_terminal:
+        raise InvalidTransitionError(job.id, job.status, PENDING, OVER)
+    if job.status is PAUSED:
+        raise InvalidTransitionError(job.id, job.status, PENDING, "resume it")
+    return _due_now(found, job, Act.WAKE, by) if job.status is JobStatus.SCHEDULED else found
+
+
+def reopened(found: Record, act: Act, by: str = "") -> Record:
+    """Return the row after somebody let a job run again that had ended.
+
+    Raises:
+        InvalidTransitionError: the job is in no status that the act starts from.
+    """
+    job = found.job
+    if job.status not in REOPENS[act]:
+        raise InvalidTransitionError(job.id, job.status, PENDING, advice_to_reopen(job, act))
+    job = replace(job, result=None, error=None, ended_at=None, strikes=0, delivery=0, signal=None)
+    if act is Act.RESTART:
+        job = replace(job, progress=Progress(), begun_at=None, begun_done=0, moved_at=None)
+    after = replace(found, told=None, expires_at=None)
+    return _due_now(after, replace(job, worker=None), act, by)
+
+
+def advice_to_reopen(job: Job, act: Act) -> str:
+    """Say what to do with a job that cannot be reopened by *act* as it stands."""
+    if job.status is JobStatus.SUCCEEDED:
+        return "it has done its work; restart runs it again"
+    if job.status is PAUSED:
+        return "resume lets it go on"
+    return f"it has not ended; cancel it before a {act}"
 
 
 def recovered(found: Record, again_after: float) -> tuple[Record, bool] | None:
@@ -212,36 +295,45 @@ def recovered(found: Record, again_after: float) -> tuple[Record, bool] | None:
     if found.is_held:
         return replace(found, index_at=job.lease_until), False
     if job.status is RUNNING:
-        job = _crashed(found, "its worker died")
+        job = _crashed(found, DIED)
     wait = again_after * 2 ** min(found.sends, MAX_DOUBLINGS)
     return replace(found, job=job, index_at=now + wait, sends=found.sends + 1), True
 
 
-def _ended(found: Record, status: JobStatus, reason: str, retention: float) -> Record:
-    job = replace(
+def _due_now(found: Record, job: Job, act: Act, by: str) -> Record:
+    pending = replace(job, status=PENDING, reason=None, due_at=found.now)
+    return replace(found, job=_noted(pending, found.now, act, by), index_at=found.now, sends=0)
+
+
+def _ended(found: Record, status: JobStatus, reason: str) -> Job:
+    return replace(
         found.job,
         status=status,
         reason=reason,
         error=reason if status is JobStatus.FAILED else None,
-        owner=None,
+        worker=None,
         lease_until=None,
         signal=None,
         due_at=None,
         ended_at=found.now,
     )
-    return replace(found, job=job, index_at=None, expires_at=found.now + retention)
 
 
 def _crashed(found: Record, reason: str) -> Job:
-    job = found.job
-    return replace(
-        job,
-        signal=job.signal or found.told,
+    job = replace(
+        found.job,
+        signal=found.job.signal or found.told,
         status=JobStatus.INTERRUPTED,
         reason=reason,
-        owner=None,
+        worker=None,
         lease_until=None,
         due_at=found.now,
-        crashes=job.crashes + 1,
-        strikes=job.strikes + 1,
+        crashes=found.job.crashes + 1,
+        strikes=found.job.strikes + 1,
     )
+    return _noted(job, found.now, CRASH, found.job.worker, reason)
+
+
+def _noted(job: Job, at: float, act: str, by: str | None, note: str | None = "") -> Job:
+    """Return a job with one more line in its history."""
+    return replace(job, history=history.with_entry(job.history, at, act, by, note))

@@ -1,7 +1,8 @@
 """The task base: a Celery task that can be made durable."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
 from milepost.tasks import message
 from milepost.tasks.carrying import wrap_run
-from milepost.tasks.current import CURRENT
+from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.verdict import FINAL
 
 DURABLE: dict[str, Any] = {
@@ -22,7 +23,7 @@ DURABLE: dict[str, Any] = {
     "reject_on_worker_lost": True,
     "retry_on_worker_lost": False,
     "track_started": False,
-    "Request": "milepost.integrations.worker:DurableRequest",
+    "Request": "milepost.integrations.watch:DurableRequest",
 }
 """What a durable task's class says to Celery; the record tells the rest of the truth."""
 
@@ -40,6 +41,8 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             new code wants them.
         codec: how its values become bytes. None: the application's codec.
         keep_result: whether the return value is kept in the job's record.
+        on_soft_time_limit: ``fail``: the job fails, as in Celery; ``continue``: it frees its
+            slot and goes on in a new attempt, if it has saved anything since it began.
     """
 
     abstract = True
@@ -50,6 +53,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     checkpoint_version: ClassVar[int] = 1
     codec: ClassVar[Codec | None] = None
     keep_result: ClassVar[bool] = True
+    on_soft_time_limit: ClassVar[str] = "fail"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -119,7 +123,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         if options.get("retries"):
             _save_before_retry(task_id)
             return task_id, _nothing
-        if self.app.conf.task_always_eager:
+        if self.app.conf.task_always_eager or (task_id and RECORDED.get() == task_id):
             return task_id, _nothing
         runtime = runtime_of(self.app)
         if runtime.settings.record_at != "publish":
@@ -129,8 +133,31 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         return task_id, partial(runtime.store.delete, task_id) if created else _nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the record says of a job beside what is to be run.
+
+    Attributes:
+        owner: whose job it is.
+        idempotency_key: the key its id was made from.
+        metadata: what else its owner wants to remember.
+    """
+
+    owner: str | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_FACTS = Facts()
+
+
 def record(
-    task: BaseTask, runtime: Runtime, args: Any, kwargs: Any, options: dict[str, Any]
+    task: BaseTask,
+    runtime: Runtime,
+    args: Any,
+    kwargs: Any,
+    options: dict[str, Any],
+    facts: Facts = NO_FACTS,
 ) -> bool:
     """Put a job that is about to be sent on record.
 
@@ -140,6 +167,7 @@ def record(
         args: positional arguments of the task.
         kwargs: keyword arguments of the task.
         options: of ``apply_async``, with ``task_id``.
+        facts: what else to put on record.
 
     Returns:
         False when a job of that id is on record already.
@@ -156,6 +184,9 @@ def record(
             message.from_call(task, args, kwargs, options),
             delay=message.seconds_until(task.app, options.get("countdown"), options.get("eta")),
             resend_after=runtime.settings.resend_after,
+            owner=facts.owner,
+            idempotency_key=facts.idempotency_key,
+            metadata=facts.metadata,
         )
     )
 
@@ -200,6 +231,10 @@ def _declare_durable(cls: type[BaseTask]) -> None:
     for name, value in DURABLE.items():
         if name not in cls.__dict__:
             setattr(cls, name, value)
+    if cls.on_soft_time_limit not in ("fail", "continue"):
+        raise ConfigurationError(
+            f"{cls.__name__}: on_soft_time_limit={cls.on_soft_time_limit!r}: 'fail' or 'continue'"
+        )
     for name in ("acks_late", "reject_on_worker_lost"):
         if not getattr(cls, name):
             raise ConfigurationError(

@@ -7,6 +7,7 @@ way out it turns the one ending of the attempt back into Celery's words, here an
 
 import functools
 import inspect
+import logging
 import os
 import uuid
 from collections.abc import Callable, Coroutine
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from celery._state import _task_stack  # type: ignore[attr-defined]
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
@@ -24,25 +25,27 @@ from milepost.engine.attempt import (
     Completed,
     Dropped,
     Ending,
+    Stopped,
     Unclaimed,
     begin,
     run_attempt,
 )
+from milepost.engine.drain import never
 from milepost.engine.plan import Plan
 from milepost.errors import JobFailedError
-from milepost.interrupts import Interrupt
+from milepost.interrupts import Interrupt, Suspend
 from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
 from milepost.observer import Emitter
 from milepost.runtime import Runtime, runtime_for
 from milepost.settings import Settings
 from milepost.stores.memory import MemoryStore
-from milepost.tasks import message, verdict
+from milepost.tasks import announce, message, verdict
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import fingerprint_of
+from milepost.tasks.station import drain_of, incarnation_of
 
-INCARNATION = "milepost_incarnation"
-"""App attribute, and in capitals environment variable, that names this run of the worker."""
+logger = logging.getLogger("milepost")
 
 Body = Callable[[Attempt], Any]
 
@@ -81,7 +84,9 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
-    body = functools.partial(_body, call=functools.partial(drive, call) if is_async else call)
+    body = functools.partial(
+        _body, task=task, call=functools.partial(drive, call) if is_async else call
+    )
     if request.is_eager:
         return _translate(task, request, _carry_throwaway(task, request, body))
     return _translate(task, request, _carry(task, request, body))
@@ -101,10 +106,14 @@ def _number(request: Any) -> int:
     return int(request.retries or 0)
 
 
-def _body(attempt: Attempt, call: Callable[[], Any]) -> Any:
+def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
         return call()
+    except SoftTimeLimitExceeded:
+        if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
+            raise Suspend(JobStatus.SCHEDULED, "soft time limit", delay=0.0) from None
+        raise
     finally:
         CURRENT.reset(token)
 
@@ -131,11 +140,15 @@ def _throwaway(task: Any, request: Any) -> tuple[Runtime, Plan, Delivery]:
     runtime = Runtime(Settings(), ThrowawayStore(), codec, SystemClock(), Emitter())
     job_id = request.id or str(uuid.uuid4())
     delivery = Delivery(job_id, task.name, _number(request), message=b"eager")
-    return runtime, replace(_plan(task, request, runtime.settings), keep_result=False), delivery
+    return (
+        runtime,
+        replace(_plan(task, request, runtime.settings), keep_result=False, is_draining=never),
+        delivery,
+    )
 
 
 def _call_directly(task: Any, call: Callable[[], Any]) -> Any:
-    ending = _carry_throwaway(task, task.request, functools.partial(_body, call=call))
+    ending = _carry_throwaway(task, task.request, functools.partial(_body, task=task, call=call))
     return _translate(task, task.request, ending)
 
 
@@ -156,7 +169,7 @@ async def _await_directly(task: Any, call: Callable[[], Coroutine[Any, Any, Any]
 
 def _plan(task: Any, request: Any, settings: Settings) -> Plan:
     return Plan(
-        owner=f"{_incarnation(task.app)}:{os.getpid()}",
+        owner=f"{incarnation_of(task.app)}:{os.getpid()}",
         judge=functools.partial(verdict.judge, task, request),
         lease_seconds=task.lease_seconds or settings.lease_seconds,
         checkpoint_every=task.checkpoint_every or settings.checkpoint_every,
@@ -166,13 +179,8 @@ def _plan(task: Any, request: Any, settings: Settings) -> Plan:
         migrate=getattr(task, "migrate_checkpoint", None),
         finishing=verdict.must_finish(task, request),
         keep_result=task.keep_result,
+        is_draining=drain_of(task.app),
     )
-
-
-def _incarnation(app: Any) -> str:
-    """Return which run of which worker this process belongs to."""
-    name = getattr(app, INCARNATION, None) or os.environ.get(INCARNATION.upper())
-    return name or f"alone-{os.getpid()}"
 
 
 def _translate(task: Any, request: Any, ending: Ending) -> Any:
@@ -183,17 +191,36 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
         job = ending.refused.job
         headers = request.headers or {}
         if ending.refused.why is Refusal.SETTLED and headers.get(message.FINISH_HEADER):
-            return _replay(task, job)
+            return _replay(task, request, job)
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
     if isinstance(ending, Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
         raise Reject(ending.error, requeue=True) from ending.error
+    if not (request.is_eager or request.called_directly):
+        _tell(task, request, ending)
     raise Ignore(f"job {request.id} stopped: {ending.reason}")
 
 
-def _replay(task: Any, job: Job) -> Any:
+def _tell(task: Any, request: Any, stopped: Stopped) -> None:
+    """Tell Celery what its own machinery does not know of an attempt that was stopped."""
+    if stopped.status is JobStatus.PAUSED:
+        announce.paused(task.app, request, stopped.reason)
+    elif stopped.status is JobStatus.CANCELLED:
+        _tell_cancelled(task, request, stopped.reason)
+
+
+def _tell_cancelled(task: Any, request: Any, reason: str) -> None:
+    try:
+        announce.cancelled(task.app, request, reason)
+        runtime_for(task).store.finish([request.id])
+    except Exception as exc:  # a keeper sends it again, to be told of then
+        logger.warning("job %s: Celery is not told yet of its end: %s", request.id, exc)
+
+
+def _replay(task: Any, request: Any, job: Job) -> Any:
     """Give Celery the recorded outcome again: its worker died before Celery could act on it."""
     if job.status is JobStatus.CANCELLED:
+        _tell_cancelled(task, request, job.reason or "cancelled")
         raise Ignore(f"job {job.id} is {job.status}")
     if job.reason == RESULT_NOT_KEPT:
         raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")

@@ -18,6 +18,9 @@ from milepost.tasks.current import CURRENT
 
 T = TypeVar("T")
 
+MESSAGE_LENGTH = 200
+"""Characters of a progress message that are kept."""
+
 
 class CheckpointableTask(BaseTask):
     """A durable task: killed, deployed over or retried, it goes on where it was.
@@ -160,6 +163,28 @@ class CheckpointableTask(BaseTask):
     def job(self) -> Job:
         """The job's record, as it was when this attempt started."""
         return self.attempt.job
+
+    def report(
+        self, message: str | None = None, *, done: int | None = None, total: int | None = None
+    ) -> None:
+        """Say what the task is doing and how far it is, for those who watch.
+
+        Saved with the next checkpoint, or now if nothing was saved for a second: call it as
+        often as you like. It also obeys a pause, cancel or drain then.
+
+        Args:
+            message: in words, at most 200 characters of it; ``""`` takes the last one back.
+            done: items finished, where that is not counted by loops.
+            total: items there are, with ``done``.
+
+        Raises:
+            CheckpointError: ``done`` or ``total`` is not a number from 0.
+        """
+        for name, value in (("done", done), ("total", total)):
+            if value is not None and (not isinstance(value, int) or value < 0):
+                raise CheckpointError(f"report({name}={value!r}): give a whole number from 0")
+        words = None if message is None else str(message)[:MESSAGE_LENGTH]
+        self.attempt.journal.report(words, done, total)
 
     def checkpoint(self) -> None:
         """Save now, and obey a pause, cancel or drain that is waiting.

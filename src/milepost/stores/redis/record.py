@@ -1,8 +1,10 @@
 """A job's hash in Redis, read back into a :class:`~milepost.model.Job`."""
 
+import json
 from collections.abc import Mapping, Sequence
 
-from milepost.model import Job, JobStatus, Progress, Signal
+from milepost import history
+from milepost.model import Job, JobStatus, NewJob, Progress, Signal
 
 
 def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
@@ -10,8 +12,8 @@ def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
 
     Args:
         job_id: whose.
-        flat: field, value, field, value, …; a field that is absent has its default. Times
-            are milliseconds since the epoch.
+        flat: field, value, field, value, …, ending with ``now`` and the moment of reading; a
+            field that is absent has its default. Times are milliseconds since the epoch.
     """
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     lease_seconds = _count(fields, b"lease_ms") / 1000
@@ -25,7 +27,7 @@ def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
         message=fields.get(b"message", b""),
         delivery=_count(fields, b"delivery"),
         fence=_count(fields, b"fence"),
-        owner=_text(fields, b"owner"),
+        worker=_text(fields, b"worker"),
         lease_until=None if heartbeat_at is None else heartbeat_at + lease_seconds,
         lease_seconds=lease_seconds,
         attempts=_count(fields, b"attempts"),
@@ -39,14 +41,37 @@ def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
         due_at=_moment(fields, b"due_at"),
         result=fields.get(b"result"),
         error=_text(fields, b"error"),
+        owner=_text(fields, b"owner"),
+        idempotency_key=_text(fields, b"idempotency_key"),
+        metadata=json.loads(fields[b"metadata"]) if b"metadata" in fields else {},
+        begun_at=_moment(fields, b"begun_at"),
+        begun_done=_count(fields, b"begun"),
+        moved_at=_moment(fields, b"moved_at"),
+        # A long name may have been cut within a character.
+        history=history.read(fields.get(b"history", b"").decode("utf-8", "replace")),
+        read_at=_moment(fields, b"now") or 0.0,
     )
 
 
 def written(progress: Progress | None) -> str:
-    """Return progress as the record keeps it: ``done/total``, ``done/``; "" for None."""
+    """Return progress as the record keeps it: ``done/total/message``; "" for None.
+
+    What there is not is left empty (``done/``), and a message that is, with its slash.
+    """
     if progress is None:
         return ""
-    return f"{progress.done}/{'' if progress.total is None else progress.total}"
+    message = f"/{progress.message}" if progress.message else ""
+    return f"{progress.done}/{'' if progress.total is None else progress.total}{message}"
+
+
+def described(job: NewJob) -> list[str]:
+    """Return field, value, … of what else its owner says of a new job."""
+    pairs = {
+        "owner": job.owner,
+        "idempotency_key": job.idempotency_key,
+        "metadata": json.dumps(dict(job.metadata)) if job.metadata else None,
+    }
+    return [word for name, value in pairs.items() if value is not None for word in (name, value)]
 
 
 def text(data: bytes) -> str:
@@ -56,8 +81,8 @@ def text(data: bytes) -> str:
 def _progress(data: bytes | None) -> Progress:
     if data is None:
         return Progress()
-    done, _, total = data.partition(b"/")
-    return Progress(int(done), int(total) if total else None)
+    done, total, *message = data.split(b"/", 2)
+    return Progress(int(done), int(total) if total else None, text(b"".join(message)))
 
 
 def _text(fields: Mapping[bytes, bytes], name: bytes) -> str | None:
@@ -70,3 +95,8 @@ def _count(fields: Mapping[bytes, bytes], name: bytes) -> int:
 
 def _moment(fields: Mapping[bytes, bytes], name: bytes) -> float | None:
     return int(fields[name]) / 1000 if name in fields else None
+
+
+def ms(seconds: float) -> int:
+    """Return a time as scripts take it; a moment that a record told comes back exactly."""
+    return round(seconds * 1000)

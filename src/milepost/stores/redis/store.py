@@ -5,20 +5,23 @@ Keys, where ``ns`` is the namespace::
     ns:{<job id>}         hash   the record
     ns:{<job id>}:data    hash   the checkpoint
     ns:index              zset   job id → the moment (ms) somebody should look after it
+    ns:jobs               zset   job id → the moment (ms) it was created
 
 A call whose reply was lost may have been executed. Sent again it is answered as the first
-one would have been: calls that win something carry a nonce, which the record remembers, and
+one would have been: calls that win or ask something carry a nonce, which the record remembers, and
 the writes of an attempt come back under a new token, ``<fence>.<n>``, which also keeps the
 first sending out should it arrive late.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Any
 
+from milepost import history
 from milepost.errors import InvalidTransitionError, JobNotFoundError, LeaseLostError
+from milepost.history import Act
 from milepost.model import (
     Claim,
     Delivery,
@@ -35,10 +38,14 @@ from milepost.model import (
     Signal,
     Unknown,
 )
+from milepost.query import Page, Query
 from milepost.settings import Settings
+from milepost.store import FINISH_AFTER
+from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.redis import lua
-from milepost.stores.redis.record import read_job, text, written
+from milepost.stores.redis.listing import Listing
+from milepost.stores.redis.record import described, ms, read_job, text, written
 from milepost.stores.redis.wire import Command, Wire
 
 BATCH = 500
@@ -57,7 +64,8 @@ class RedisStore:
         self._wire = wire
         self._prefix = f"{settings.namespace}:{{"
         self._index = f"{settings.namespace}:index"
-        self._retention = _ms(settings.retention)
+        self._retention = ms(settings.retention)
+        self._listing = Listing(wire, settings.namespace, self._retention)
         self._limit = settings.max_value_bytes
         self._resent: dict[str, tuple[int, int]] = {}
 
@@ -68,16 +76,17 @@ class RedisStore:
     def create(self, job: NewJob) -> bool:
         check_size("message", job.message, self._limit)
         return bool(
-            self._run(
+            self._run_listed(
                 "create",
                 job.id,
                 JobStatus.SCHEDULED if job.delay else JobStatus.PENDING,
                 job.task,
                 job.message,
                 job.delivery,
-                _ms(job.delay),
-                _ms(job.resend_after),
+                ms(job.delay),
+                ms(job.resend_after),
                 _nonce(),
+                *described(job),
             )
         )
 
@@ -85,12 +94,12 @@ class RedisStore:
         check_size("message", delivery.message, self._limit)
         job_id = delivery.job_id
         message = () if delivery.message is None else (delivery.message,)
-        reply = self._run(
+        reply = self._run_listed(
             "claim",
             job_id,
             owner,
             delivery.number,
-            _ms(lease_seconds),
+            ms(lease_seconds),
             _nonce(),
             delivery.task,
             *message,
@@ -129,18 +138,21 @@ class RedisStore:
     def settle(self, lease: Lease, settlement: Settlement) -> None:
         check_settlement(settlement, self._limit)
         delta, values = settlement.delta, _values(settlement)
+        is_noted = settlement.status is not JobStatus.SUCCEEDED
+        note = settlement.error or settlement.reason
         command = (
             *("EVALSHA", lua.script("settle").sha, 2, self._record(lease.job_id), self._index),
             self._token(lease),
             lease.job_id,
             settlement.status,
             self._retention if settlement.status.is_terminal else "",
-            "" if settlement.delay is None else _ms(settlement.delay),
-            _ms(settlement.resend_after),
+            "" if settlement.delay is None else ms(settlement.delay),
+            ms(settlement.resend_after),
             int(settlement.finishing),
             written(delta.progress),
             len(values),
             len(delta.deletes),
+            history.line(settlement.status, lease.owner, note) if is_noted else "",
             *values,
             *delta.deletes,
             *chain.from_iterable(delta.writes.items()),
@@ -171,15 +183,51 @@ class RedisStore:
             self._run("release", job_id, owner, _printable(reason), status, retention, _nonce())
         )
 
-    def signal(self, job_id: str, signal: Signal) -> Job:
-        return self._steer(job_id, signal, "signal", signal, self._retention, _nonce())
+    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+        return self._steer(
+            "signal",
+            job_id,
+            history.line(signal, by),
+            signal,
+            self._retention,
+            ms(FINISH_AFTER),
+            rules.FORCED if force else "",
+            history.line(signal, by, rules.FORCED),
+            wanted=rules.WANTED[signal],
+        )
 
-    def resume(self, job_id: str) -> Job:
-        return self._steer(job_id, "resume", "resume")
+    def resume(self, job_id: str, *, by: str = "") -> Job:
+        return self._steer("resume", job_id, history.line(Act.RESUME, by))
+
+    def wake(self, job_id: str, *, by: str = "") -> Job:
+        def advice(job: Job) -> str:
+            return rules.OVER if job.status.is_terminal else "resume it"
+
+        return self._steer("wake", job_id, history.line(Act.WAKE, by), advice=advice)
+
+    def reopen(
+        self, job_id: str, act: Act, *, drop: Sequence[str] | None = (), by: str = ""
+    ) -> Job:
+        return self._steer(
+            "reopen",
+            job_id,
+            history.line(act, by),
+            f" {' '.join(rules.REOPENS[act])} ",
+            int(act is Act.RESTART),
+            int(drop is None),
+            *(drop or ()),
+            advice=partial(rules.advice_to_reopen, act=act),
+        )
+
+    def find(self, query: Query) -> Page:
+        return self._listing.find(query)
+
+    def tally(self) -> Mapping[tuple[str, JobStatus], int]:
+        return self._listing.tally()
 
     def get(self, job_id: str) -> Job:
-        record = self._wire.ask(("HGETALL", self._record(job_id)))
-        if not record:
+        record = self._wire.run("get", 1, self._record(job_id))
+        if record is None:
             raise JobNotFoundError(job_id)
         return read_job(job_id, record)
 
@@ -187,18 +235,17 @@ class RedisStore:
         return [text(job_id) for job_id in self._wire.run("due", 1, self._index, limit)]
 
     def claim_recovery(self, job_id: str, again_after: float) -> Recovery | None:
-        record = self._run("claim_recovery", job_id, _ms(again_after), _nonce())
+        record = self._run("claim_recovery", job_id, ms(again_after), _nonce())
         if record is None:
             return None
         job = read_job(job_id, record)
         return Recovery(job, finishing=job.status.is_terminal)
 
     def delete(self, job_id: str) -> None:
-        self._run("delete", job_id)
+        self._run_listed("delete", job_id)
 
     def purge(self) -> int:
-        """Do nothing: Redis expires the keys itself."""
-        return 0
+        return self._listing.purge()
 
     def close(self) -> None:
         self._wire.close()
@@ -211,18 +258,31 @@ class RedisStore:
     def _run(self, verb: str, job_id: str, *rest: Any) -> Any:
         return self._wire.run(verb, 2, self._record(job_id), self._index, job_id, *rest)
 
+    def _run_listed(self, verb: str, job_id: str, *rest: Any) -> Any:
+        """Run the script of a verb that makes or drops a record."""
+        record = self._record(job_id)
+        return self._wire.run(verb, 3, record, self._index, self._listing.key, job_id, *rest)
+
     def _run_batch(self, verb: str, job_ids: Sequence[str], *first: Any) -> Any:
         records = [self._record(job_id) for job_id in job_ids]
         return self._wire.run(verb, 1 + len(records), self._index, *records, *first, *job_ids)
 
-    def _steer(self, job_id: str, act: str, verb: str, *rest: Any) -> Job:
-        reply = self._run(verb, job_id, *rest)
+    def _steer(
+        self,
+        verb: str,
+        job_id: str,
+        *rest: Any,
+        wanted: JobStatus = JobStatus.PENDING,
+        advice: Callable[[Job], str] = lambda _: rules.OVER,
+    ) -> Job:
+        """Run the script of a control act."""
+        reply = self._run(verb, job_id, _nonce(), *rest)
         if reply is None:
             raise JobNotFoundError(job_id)
         word, record = reply
         job = read_job(job_id, record)
-        if word == b"ended":
-            raise InvalidTransitionError(job_id, job.status, act)
+        if word == b"refused":
+            raise InvalidTransitionError(job_id, job.status, wanted, advice(job))
         return job
 
     # -- writes of an attempt ------------------------------------------------------------
@@ -271,10 +331,6 @@ def _values(settlement: Settlement) -> list[Any]:
 def _printable(words: str) -> bytes:
     """Return words for people as bytes, whatever an exception's text may hold."""
     return words.encode("utf-8", "backslashreplace")
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 def _nonce() -> str:

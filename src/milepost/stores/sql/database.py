@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from milepost.errors import NotTransactionalError, StoreError, StoreUnavailableError
-from milepost.model import JobStatus
 from milepost.stores.record import Record
 from milepost.stores.sql import schema
 from milepost.stores.sql.dialect import Dialect, Link, Tables, Trouble
@@ -26,6 +25,7 @@ class Database:
 
     Attributes:
         sql: the statements, rendered for them.
+        list_of: makes a list one parameter of a statement.
     """
 
     def __init__(self, dialect: Dialect, namespace: str) -> None:
@@ -33,6 +33,7 @@ class Database:
         self._namespace = namespace
         self._tables = Tables.of(namespace)
         self.sql = Statements.of(dialect, self._tables)
+        self.list_of = dialect.list_of
         self.sessions = Sessions(self._connect)
         self._identity: str | None = None
         self._joined: WeakSet[Any] = WeakSet()
@@ -111,15 +112,16 @@ class Database:
         with transaction(link):
             yield self.read(link, sql or self.sql.lock, job_id)
 
-    def write(self, link: Link, before: Record, after: Record, number: int) -> None:
-        """Write what changed in a row that is locked."""
+    def write(self, link: Link, before: Record, after: Record, **trace: int) -> None:
+        """Write what changed in a row that is locked, and if anything did, *trace* with it.
+
+        The trace is the column for the number of the call, by which it knows its own work
+        again; none where doing it twice is no harm.
+        """
         changed = changes(before, after)
-        if not changed:
-            return
-        if not before.job.status is after.job.status is JobStatus.RUNNING:
-            # A word to a running job can be said twice; the number belongs to its attempt.
-            changed["call"] = number
-        link.run(self.sql.change(changed), {**changed, "id": before.job.id})
+        if changed:
+            changed |= trace
+            link.run(self.sql.change(changed), {**changed, "id": before.job.id})
 
     # -- the user's own connection -----------------------------------------------------
 
@@ -150,6 +152,19 @@ class Database:
             raise NotTransactionalError(self._dialect.name, why)
         with suppress(TypeError):  # sqlite3 has no weak references; asking it again is cheap
             self._joined.add(connection)
+
+
+class OnDatabase:
+    """What the groups of a store's verbs stand on.
+
+    Args:
+        database: where the jobs are.
+        retention: seconds a record is kept after its job's end.
+    """
+
+    def __init__(self, database: Database, retention: float) -> None:
+        self._database, self._sql, self._retention = database, database.sql, retention
+        self._call, self._read, self._write = database.call, database.read, database.write
 
 
 @contextmanager

@@ -16,19 +16,23 @@ FIRST: Step = (
     """
     CREATE TABLE {jobs} (
         id {key} PRIMARY KEY, task {text} NOT NULL, status {text} NOT NULL,
-        created_at {float} NOT NULL, reason {text}, message {bytes} NOT NULL,
-        delivery {int} NOT NULL, fence {int} NOT NULL DEFAULT 0, owner {text},
-        lease_until {float}, lease_seconds {float} NOT NULL DEFAULT 0,
+        created_at {float} NOT NULL, delivery {int} NOT NULL, fence {int} NOT NULL DEFAULT 0,
+        worker {text}, lease_until {float}, lease_seconds {float} NOT NULL DEFAULT 0,
         attempts {int} NOT NULL DEFAULT 0, crashes {int} NOT NULL DEFAULT 0,
         strikes {int} NOT NULL DEFAULT 0, interruptions {int} NOT NULL DEFAULT 0,
-        done {int} NOT NULL DEFAULT 0, total {int}, signal {text},
-        started_at {float}, ended_at {float}, due_at {float}, result {bytes}, error {text},
+        done {int} NOT NULL DEFAULT 0, total {int}, doing {text} NOT NULL DEFAULT '',
+        signal {text}, started_at {float}, ended_at {float}, due_at {float},
+        begun_at {float}, begun_done {int} NOT NULL DEFAULT 0, moved_at {float},
         index_at {float}, sends {int} NOT NULL DEFAULT 0, expires_at {float},
-        kept {int} NOT NULL DEFAULT 0, call {int}, told {text}
+        kept {int} NOT NULL DEFAULT 0, call {int}, told {text}, asked {int},
+        owner {text}, idempotency_key {text}, metadata {text}, reason {text}, error {text},
+        message {bytes} NOT NULL, result {bytes}, history {text}
     ){hot}
     """,
     "CREATE INDEX {jobs}_due ON {jobs} (index_at, id) WHERE index_at IS NOT NULL",
     "CREATE INDEX {jobs}_old ON {jobs} (expires_at) WHERE expires_at IS NOT NULL",
+    "CREATE INDEX {jobs}_new ON {jobs} (created_at, id)",
+    "CREATE INDEX {jobs}_own ON {jobs} (owner, created_at, id) WHERE owner IS NOT NULL",
     """
     CREATE TABLE {fields} (
         job_id {key} NOT NULL, name {key} NOT NULL, value {bytes} NOT NULL,
@@ -38,7 +42,10 @@ FIRST: Step = (
 )
 """Beyond the record: ``index_at``, ``sends`` and ``expires_at`` drive recovery and retention;
 ``kept`` is 1 once fields were written; ``call`` is the last call that wrote and ``told`` the
-signal it was given, so that a call whose answer was lost can be made again."""
+signal it was given, so that a call whose answer was lost can be made again; ``asked`` is the
+same for calls from outside, which come between those of an attempt. What may be long stands
+last: SQLite walks through all that is before the column it wants. No index holds a column
+that a checkpoint changes."""
 
 STEPS: Sequence[Step] = (FIRST,)
 """Step *n* leads from version *n* to version *n + 1*."""

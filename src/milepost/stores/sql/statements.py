@@ -9,16 +9,17 @@ once per statement (``t.now``) where several columns must agree on it.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
+from milepost.history import LONGEST
 from milepost.model import JobStatus
 from milepost.stores.limits import MAX_DOUBLINGS
 from milepost.stores.sql.dialect import Dialect, Tables
-from milepost.stores.sql.record import COLUMNS
+from milepost.stores.sql.record import ASKED, COLUMNS
 
 TERMINAL = ", ".join(f"'{status}'" for status in JobStatus if status.is_terminal)
 CLOCK = "(SELECT {now} AS now) AS t"
 ALIVE = "(j.expires_at IS NULL OR j.expires_at > (SELECT {now}))"
-OWNED = """j.status = 'running' AND (j.owner = :owner OR
-    substr(j.owner, 1, length(CAST(:prefix AS {text}))) = CAST(:prefix AS {text}))"""
+OWNED = """j.status = 'running' AND (j.worker = :owner OR
+    substr(j.worker, 1, length(CAST(:prefix AS {text}))) = CAST(:prefix AS {text}))"""
 
 LAPSED = """(CASE WHEN j.status = 'running'
     AND (j.lease_until IS NULL OR j.lease_until <= t.now) THEN 1 ELSE 0 END)"""
@@ -31,21 +32,33 @@ FRESH = 7 / 8
 """How much of a lease must be left for a commit to leave it as it is, and no more than all
 of it: a clock that was set back must not make a lease longer than it was granted."""
 
+NOTED = f"""CASE WHEN length(j.history) > {LONGEST}
+    THEN '-' || substr(j.history, length(j.history) - {LONGEST} + 1)
+    ELSE COALESCE(j.history, '') END || CAST(CAST(round(t.now * 1000) AS {{int}}) AS {{text}})"""
+"""A history up to a new line's time. The dash keeps a line whose beginning was cut off from
+being read with another time."""
+
 CREATE = f"""
-    INSERT INTO {{jobs}} (id, task, status, created_at, message, delivery, due_at, index_at, call)
+    INSERT INTO {{jobs}} (id, task, status, created_at, message, delivery, due_at, index_at,
+        call, owner, idempotency_key, metadata)
     SELECT :id, :task, :status, t.now, :message, :delivery,
-        t.now + CAST(:delay AS {{float}}), t.now + CAST(:check AS {{float}}), :call
+        t.now + CAST(:delay AS {{float}}), t.now + CAST(:check AS {{float}}),
+        :call, :owner, :key, :metadata
     FROM {CLOCK} WHERE true ON CONFLICT (id) DO NOTHING
 """
 CLAIM = f"""
     UPDATE {{jobs}} AS j SET
         status = 'running', task = :task, reason = NULL, delivery = :number,
-        message = COALESCE(:message, j.message), fence = j.fence + 1, owner = :owner,
+        message = COALESCE(:message, j.message), fence = j.fence + 1, worker = :worker,
         lease_until = t.now + {LEASE}, lease_seconds = {LEASE}, index_at = t.now + {LEASE},
         attempts = j.attempts + 1, crashes = j.crashes + {LAPSED},
         strikes = j.strikes + {LAPSED}, started_at = COALESCE(j.started_at, t.now),
+        begun_at = t.now, begun_done = j.done,
         due_at = NULL, sends = 0, call = :call, told = NULL,
-        signal = CASE WHEN {LAPSED} = 1 THEN COALESCE(j.signal, j.told) ELSE j.signal END
+        signal = CASE WHEN {LAPSED} = 1 THEN COALESCE(j.signal, j.told) ELSE j.signal END,
+        history = CASE WHEN {LAPSED} = 1 THEN {NOTED}
+            || replace(CAST(:crash AS {{text}}), '?', COALESCE(j.worker, ''))
+            ELSE j.history END
     FROM {CLOCK}
     WHERE j.id = :id AND j.status NOT IN ({TERMINAL}, 'paused') AND (j.delivery < :number
         OR j.delivery = :number AND (j.status <> 'running' OR {LAPSED} = 1))
@@ -63,6 +76,8 @@ MOVED = """
         call = :call,
         done = COALESCE(:done, j.done),
         total = CASE WHEN CAST(:done AS {int}) IS NULL THEN j.total ELSE :total END,
+        doing = COALESCE(:doing, j.doing),
+        moved_at = CASE WHEN :moved = 1 THEN {now} ELSE j.moved_at END,
         strikes = CASE WHEN :wrote = 1 THEN 0 ELSE j.strikes END,
         kept = CASE WHEN :wrote = 1 THEN 1 ELSE j.kept END"""
 """What commit and settle change alike: the delta's traces in the job's row."""
@@ -77,7 +92,7 @@ COMMIT = f"""
 SETTLE = f"""
     UPDATE {{jobs}} AS j SET
         status = :status, reason = :reason, result = :result, error = :error,
-        owner = NULL, lease_until = NULL, signal = NULL, told = NULL,
+        worker = NULL, lease_until = NULL, signal = NULL, told = NULL,
         due_at = t.now + CAST(:delay AS {{float}}),
         index_at = t.now + CASE WHEN :finishing = 1 THEN j.lease_seconds
             ELSE CAST(:check AS {{float}}) END,
@@ -85,7 +100,9 @@ SETTLE = f"""
         expires_at = CASE WHEN :ended = 1 THEN t.now + CAST(:retention AS {{float}}) END,
         interruptions = j.interruptions + :interrupted,
         delivery = COALESCE(:delivery, j.delivery),
-        message = COALESCE(:message, j.message),{MOVED}
+        message = COALESCE(:message, j.message),
+        history = CASE WHEN CAST(:line AS {{text}}) IS NULL THEN j.history
+            ELSE {NOTED} || CAST(:line AS {{text}}) END,{MOVED}
     FROM {CLOCK}
     WHERE j.id = :id AND j.fence = :fence AND j.status = 'running'
     RETURNING id
@@ -109,6 +126,10 @@ LOAD = f"""
     WHERE j.id = :id AND {ALIVE}
 """
 READ = "SELECT {columns}, {now} FROM {jobs} WHERE id = :id"
+ASK = "SELECT {asked}, {now} FROM {jobs} WHERE id = :id {lock}"
+FIND = f"SELECT {{columns}}, {{now}} FROM {{jobs}} AS j WHERE {ALIVE}"
+NEWEST = " ORDER BY created_at DESC, id DESC LIMIT :limit"
+TALLY = f"SELECT task, status, count(*) FROM {{jobs}} AS j WHERE {ALIVE} GROUP BY task, status"
 DUE = """
     SELECT id FROM {jobs} WHERE index_at <= (SELECT {now}) ORDER BY index_at, id LIMIT :limit
 """
@@ -120,6 +141,8 @@ PURGE = """
         ORDER BY expires_at LIMIT 500 {skip})
     DELETE FROM {jobs} WHERE id IN (SELECT id FROM old) RETURNING id
 """
+DROP = "DELETE FROM {fields} WHERE job_id = :id AND name {ids}"
+HAS_FIELDS = "SELECT 1 FROM {fields} WHERE job_id = :id LIMIT 1"
 EMPTY_ALL = "DELETE FROM {fields} WHERE job_id {ids}"
 IDENTITY = "SELECT identity FROM {meta}"
 
@@ -144,10 +167,14 @@ class Statements:
     read: str = READ
     lock: str = READ + " {lock}"
     grab: str = READ + " {skip}"
+    ask: str = ASK
+    tally: str = TALLY
     due: str = DUE
     delete: str = DELETE
     expire: str = EXPIRE
     empty: str = EMPTY
+    drop: str = DROP
+    has_fields: str = HAS_FIELDS
     purge: str = PURGE
     empty_all: str = EMPTY_ALL
     identity: str = IDENTITY
@@ -156,7 +183,8 @@ class Statements:
     def of(cls, dialect: Dialect, tables: Tables) -> "Statements":
         """Render every statement."""
         words = {**dialect.words, "jobs": tables.jobs, "fields": tables.fields}
-        words |= {"meta": tables.meta, "columns": ", ".join(COLUMNS)}
+        words |= {"meta": tables.meta}
+        words |= {"columns": ", ".join(COLUMNS), "asked": ", ".join(ASKED)}
 
         def rendered(sql: str) -> str:
             return dialect.render(" ".join(sql.format_map(words).split()))
@@ -167,3 +195,7 @@ class Statements:
         """Return the statement that sets these columns of one job."""
         changes = ", ".join(f"{name} = :{name}" for name in columns)
         return self.rendered(CHANGE.replace("{changes}", changes))
+
+    def find(self, conditions: Iterable[str]) -> str:
+        """Return the statement that finds the newest jobs for which all of these hold."""
+        return self.rendered(" AND ".join((FIND, *conditions)) + NEWEST)

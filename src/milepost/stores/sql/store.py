@@ -2,19 +2,20 @@
 
 What a worker calls often (create, claim, commit, settle, renew) is one statement, or one short
 transaction where the database is in the same process. A step's commit writes its field alone;
-the job's row is written too when there is something to change in it. What a person or a keeper
-calls seldom locks the row, decides in Python and writes what changed.
+the job's row is written too when there is something to change in it. What a keeper calls
+seldom locks the row, decides in Python and writes what changed; what people call does so too
+and is in :mod:`~milepost.stores.sql.control` and :mod:`~milepost.stores.sql.listing`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from milepost import history
 from milepost.errors import JobNotFoundError, LeaseLostError
 from milepost.model import (
     Claim,
     Delivery,
     Delta,
-    Job,
     JobStatus,
     Lease,
     NewJob,
@@ -27,15 +28,19 @@ from milepost.model import (
 from milepost.settings import Settings
 from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
-from milepost.stores.record import Record
+from milepost.stores.sql.control import Control
 from milepost.stores.sql.database import Database, transaction
 from milepost.stores.sql.dialect import Dialect, Link, Params, clean
 from milepost.stores.sql.joining import driver_connection
-from milepost.stores.sql.record import record_of
+from milepost.stores.sql.listing import Listing
+from milepost.stores.sql.record import metadata_text, record_of
 from milepost.stores.sql.sessions import draw
 
+CRASHED = history.line(history.CRASH, "?", rules.DIED)
+"""A line of history; the claim's statement puts in whose process died."""
 
-class SqlStore:
+
+class SqlStore(Control, Listing):
     """Jobs in three tables of a SQL database.
 
     Args:
@@ -44,13 +49,10 @@ class SqlStore:
     """
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        super().__init__(Database(dialect, settings.namespace), settings.retention)
         self.name = dialect.name
-        self._retention = settings.retention
         self._limit = settings.max_value_bytes
         self._dialect = dialect
-        self._database = database = Database(dialect, settings.namespace)
-        self._sql = database.sql
-        self._call, self._read, self._write = database.call, database.read, database.write
 
     # -- the life of an attempt --------------------------------------------------------
 
@@ -69,6 +71,9 @@ class SqlStore:
             "delay": float(job.delay),
             "check": float(job.delay + job.resend_after),
             "call": call,
+            "owner": clean(job.owner),
+            "key": clean(job.idempotency_key),
+            "metadata": metadata_text(job.metadata),
         }
         while not link.run(self._sql.create, params):
             found = self._read(link, self._sql.read, job.id)
@@ -85,8 +90,9 @@ class SqlStore:
             "task": delivery.task,
             "number": delivery.number,
             "message": delivery.message or None,
-            "owner": owner,
+            "worker": owner,
             "seconds": float(lease_seconds),
+            "crash": CRASHED,
         }
         return self._call(lambda link, call: self._claim(link, delivery, {**params, "call": call}))
 
@@ -149,6 +155,8 @@ class SqlStore:
         self._call(lambda link, call: self._settle(link, lease, settlement, call))
 
     def _settle(self, link: Link, lease: Lease, end: Settlement, call: int) -> None:
+        ended, note = end.status.is_terminal, end.error or end.reason
+        line = history.line(end.status, lease.owner, note)
         params = {
             **_moved(lease, end.delta, call),
             "status": str(end.status),
@@ -158,11 +166,12 @@ class SqlStore:
             "delay": None if end.delay is None else float(end.delay),
             "check": None if end.delay is None else float(end.delay + end.resend_after),
             "finishing": int(end.finishing),
-            "ended": int(end.status.is_terminal),
+            "ended": int(ended),
             "retention": self._retention,
             "interrupted": int(end.status is JobStatus.INTERRUPTED),
             "delivery": end.delivery,
             "message": end.message or None,
+            "line": None if end.status is JobStatus.SUCCEEDED else line,
         }
         if not link.save(self._sql.settle, params, end.delta):
             found = self._read(link, self._sql.read, lease.job_id)
@@ -174,7 +183,7 @@ class SqlStore:
     def finish(self, job_ids: Iterable[str]) -> None:
         ids = list(job_ids)
         if ids:
-            params = {"ids": self._dialect.list_of(ids)}
+            params = {"ids": self._database.list_of(ids)}
             self._call(lambda link, _: link.run(self._sql.finish, params))
 
     def renew(self, owner: str, job_ids: Iterable[str]) -> frozenset[str]:
@@ -183,13 +192,13 @@ class SqlStore:
 
     def _renew(self, link: Link, owner: str, ids: list[str]) -> frozenset[str]:
         whose = {"owner": owner, "prefix": f"{owner}:"}
-        params = {"ids": self._dialect.list_of(ids), **whose}
+        params = {"ids": self._database.list_of(ids), **whose}
         done = frozenset(row[0] for row in link.fetch(self._sql.renew, params))
         missed = [job_id for job_id in ids if job_id not in done]
         if missed:
             # A row somebody is writing right now is passed over. If it is still ours, the
             # writer is our attempt, whose checkpoint renews the lease where it needs it.
-            params = {"ids": self._dialect.list_of(missed), **whose}
+            params = {"ids": self._database.list_of(missed), **whose}
             done |= frozenset(row[0] for row in link.fetch(self._sql.owns, params))
         return done
 
@@ -209,7 +218,7 @@ class SqlStore:
                 if not rules.owns(found, owner):
                     return False
                 after = rules.released(found, why, status, self._retention)
-                self._write(link, found, after, call)
+                self._write(link, found, after, call=call)
                 return True
 
         return self._call(work)
@@ -229,37 +238,13 @@ class SqlStore:
                 if verdict is None:
                     return None
                 after, won = verdict
-                self._write(link, found, after, call)
-                return Recovery(after.job, after.job.status.is_terminal) if won else None
+                if not won:
+                    self._write(link, found, after)
+                    return None
+                self._write(link, found, after, call=call)
+                return Recovery(after.job, finishing=after.job.status.is_terminal)
 
         return self._call(work)
-
-    # -- people ------------------------------------------------------------------------
-
-    def signal(self, job_id: str, signal: Signal) -> Job:
-        return self._change(job_id, lambda found: rules.signalled(found, signal, self._retention))
-
-    def resume(self, job_id: str) -> Job:
-        return self._change(job_id, rules.resumed)
-
-    def _change(self, job_id: str, decide: Callable[[Record], Record]) -> Job:
-        def work(link: Link, call: int) -> Job:
-            with self._database.locked(link, job_id) as found:
-                if found is None:
-                    raise JobNotFoundError(job_id)
-                if found.call == call:
-                    return found.job
-                after = decide(found)
-                self._write(link, found, after, call)
-                return after.job
-
-        return self._call(work)
-
-    def get(self, job_id: str) -> Job:
-        found = self._call(lambda link, _: self._read(link, self._sql.read, job_id))
-        if found is None:
-            raise JobNotFoundError(job_id)
-        return found.job
 
     # -- the end -----------------------------------------------------------------------
 
@@ -283,7 +268,7 @@ class SqlStore:
         with transaction(link):
             ids = [row[0] for row in link.fetch(self._sql.purge, {})]
             if ids:
-                link.run(self._sql.empty_all, {"ids": self._dialect.list_of(ids)})
+                link.run(self._sql.empty_all, {"ids": self._database.list_of(ids)})
         return len(ids)
 
     def close(self) -> None:
@@ -298,6 +283,8 @@ def _moved(lease: Lease, delta: Delta, call: int) -> Params:
         "fence": lease.fence,
         "call": call,
         "wrote": 1 if delta.writes else 0,
+        "moved": 1 if delta else 0,
         "done": None if progress is None else progress.done,
         "total": None if progress is None else progress.total,
+        "doing": None if progress is None else clean(progress.message),
     }

@@ -12,6 +12,7 @@ from milepost.testing.contracts.checkpoints import CheckpointContract
 from milepost.testing.contracts.control import ControlContract
 from milepost.testing.contracts.endings import EndingContract
 from milepost.testing.contracts.leases import LeaseContract
+from milepost.testing.contracts.listing import ListingContract
 from milepost.testing.contracts.recovery import RecoveryContract
 from milepost.testing.contracts.sharing import SharingContract
 from milepost.testing.contracts.starting import StartingContract
@@ -23,6 +24,7 @@ class StoreContract(
     EndingContract,
     LeaseContract,
     ControlContract,
+    ListingContract,
     RecoveryContract,
     SharingContract,
 ):

@@ -55,7 +55,7 @@ class CheckpointContract(StoreCase):
             store.settle(zombie, DONE)
         assert store.load(job_id) == {"a": b"new"}
         job = store.get(job_id)
-        assert (job.status, job.progress, job.owner) == (JobStatus.RUNNING, Progress(), "w2:1")
+        assert (job.status, job.progress, job.worker) == (JobStatus.RUNNING, Progress(), "w2:1")
 
     def test_expired_but_untaken_lease_may_go_on(self, store: Store) -> None:
         job_id = self.new(store)

@@ -33,7 +33,7 @@ class EndingContract(StoreCase):
             b"\x00r",
             Progress(5, 5),
         )
-        assert (job.owner, job.lease_until, job.heartbeat_at) == (None, None, None)
+        assert (job.worker, job.lease_until, job.heartbeat_at) == (None, None, None)
         assert job.ended_at is not None
         assert store.load(job_id) == {"a": b"1"}
 

@@ -68,7 +68,7 @@ class LeaseContract(StoreCase):
             assert store.release(job_id, "w1:7", "time limit", status) is True
             job = store.get(job_id)
             assert (job.status, job.reason, job.error) == (status, "time limit", error)
-            assert (job.crashes, job.owner, job.lease_until) == (0, None, None)
+            assert (job.crashes, job.worker, job.lease_until) == (0, None, None)
             assert job.ended_at is not None
             with raises(LeaseLostError):
                 store.settle(zombie, DONE)

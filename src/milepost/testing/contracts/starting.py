@@ -33,7 +33,7 @@ class StartingContract(StoreCase):
     def test_created_job_is_pending(self, store: Store) -> None:
         job = store.get(self.new(store, message=b"\x00\xff bytes", delivery=2))
         assert (job.status, job.task, job.message) == (JobStatus.PENDING, "t", b"\x00\xff bytes")
-        assert (job.fence, job.attempts, job.delivery, job.owner) == (0, 0, 2, None)
+        assert (job.fence, job.attempts, job.delivery, job.worker) == (0, 0, 2, None)
         assert job.progress == Progress()
 
     def test_created_with_delay_is_scheduled(self, store: Store) -> None:
@@ -86,7 +86,7 @@ class StartingContract(StoreCase):
         job_id = self.new(store)
         self.granted(store, job_id)
         assert self.refused(store, job_id, owner="w2:1") is Refusal.HELD
-        assert store.get(job_id).owner == "w1:1"
+        assert store.get(job_id).worker == "w1:1"
 
     def test_unknown_without_message(self, store: Store) -> None:
         assert self.claim(store, "nobody") == Unknown("nobody")
@@ -124,7 +124,7 @@ class StartingContract(StoreCase):
         new = self.granted(store, job_id, number=1, owner="w2:1")
         assert new.fence == old.fence + 1
         job = store.get(job_id)
-        assert (job.crashes, job.delivery, job.owner) == (0, 1, "w2:1")
+        assert (job.crashes, job.delivery, job.worker) == (0, 1, "w2:1")
         with raises(LeaseLostError):
             store.settle(old, Settlement(JobStatus.SCHEDULED, delay=60.0, delivery=1))
         assert store.get(job_id).status is JobStatus.RUNNING

@@ -1,17 +1,18 @@
 -- claim_recovery: win the right to send a due job again.
 -- KEYS  1 record  2 index
 -- ARGV  1 job id  2 again after ms  3 nonce, as for create
--- Owns  sends; status, reason, due_at, crashes, strikes of a lapsed job; the index entry.
+-- Owns  sends; status, reason, due_at, crashes, strikes, history of a lapsed job; the index entry.
 -- Gives nil | the record
--- needs: clock crash
-local record = redis.call('HMGET', KEYS[1], 'status', 'heartbeat_at', 'lease_ms', 'sends', 'nonce')
+-- needs: clock snapshot history crash
+local record = redis.call('HMGET', KEYS[1], 'status', 'heartbeat_at', 'lease_ms', 'sends', 'nonce',
+  'worker')
 local status, now = record[1], clock()
 if not status then
   redis.call('ZREM', KEYS[2], ARGV[1])
   return false
 end
 if record[5] == ARGV[3] then
-  return redis.call('HGETALL', KEYS[1])
+  return snapshot(KEYS[1], now)
 end
 local due = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not due or tonumber(due) > now then
@@ -31,7 +32,7 @@ end
 local sends = tonumber(record[4] or 0)
 redis.call('HSET', KEYS[1], 'sends', sends + 1, 'nonce', ARGV[3])
 if status == 'running' then
-  crash(KEYS[1], 'its worker died', now)
+  crash(KEYS[1], record[6], 'its worker died', now)
 end
 redis.call('ZADD', KEYS[2], now + ARGV[2] * 2 ^ math.min(sends, 6), ARGV[1])
-return redis.call('HGETALL', KEYS[1])
+return snapshot(KEYS[1], now)

@@ -1,21 +1,23 @@
 -- resume: make a paused job due at once, or take a waiting pause back.
 -- KEYS  1 record  2 index
--- ARGV  1 job id
--- Owns  status, reason, due_at, sends of a paused job; signal of another; the index entry.
--- Gives nil unknown | {'ended' or 'taken', record}
--- needs: clock
-local ENDED = { succeeded = true, failed = true, cancelled = true }
-local record = redis.call('HMGET', KEYS[1], 'status', 'signal')
-local word = ENDED[record[1]] and 'ended' or 'taken'
-if not record[1] then
+-- ARGV  1 job id  2 nonce, as for signal  3 line for the history
+-- Owns  status, reason, due_at, sends of a paused job; signal of another; asked; history; the
+--       index entry.
+-- Gives nil unknown | {'refused' or 'taken', record}
+-- needs: clock ended snapshot history due_now
+local record = redis.call('HMGET', KEYS[1], 'status', 'asked', 'signal')
+local status, now, word = record[1], clock(), 'taken'
+if not status then
   return false
 end
-if record[1] == 'paused' then
-  local now = clock()
-  redis.call('HSET', KEYS[1], 'status', 'pending', 'due_at', now)
-  redis.call('HDEL', KEYS[1], 'reason', 'sends')
-  redis.call('ZADD', KEYS[2], now, ARGV[1])
-elseif word == 'taken' and record[2] == 'pause' then
+if record[2] == ARGV[2] then
+  word = 'taken' -- the first sending has done it
+elseif ENDED[status] then
+  word = 'refused'
+elseif status == 'paused' then
+  due_now(KEYS[1], KEYS[2], ARGV[1], now, ARGV[2], ARGV[3])
+elseif record[3] == 'pause' then
+  redis.call('HSET', KEYS[1], 'asked', ARGV[2], 'history', noted(KEYS[1], now, ARGV[3]))
   redis.call('HDEL', KEYS[1], 'signal')
 end
-return { word, redis.call('HGETALL', KEYS[1]) }
+return { word, snapshot(KEYS[1], now) }

@@ -1,26 +1,35 @@
 -- signal: ask something of a job.
 -- KEYS  1 record (the checkpoint is <record>:data)  2 index
--- ARGV  1 job id  2 signal  3 retention ms  4 nonce, as for create
--- Owns  signal of a running job; status, reason, due_at, ended_at of one that does not run.
--- Gives nil unknown | {'ended' or 'taken', record}
--- needs: clock ending
-local ENDED = { succeeded = true, failed = true, cancelled = true }
-local record = redis.call('HMGET', KEYS[1], 'status', 'nonce')
-local status, word = record[1], 'taken'
+-- ARGV  1 job id  2 nonce: the same call sent again changes nothing more  3 line for the history
+--       4 signal  5 retention ms  6 look after ms, if that cancels it at once
+--       7 reason, "" without force  8 line for the history, if force ends a running job
+-- Owns  signal of a running job; status, reason, due_at, ended_at of one that does not run, or
+--       is forced; asked; history; the index entry; expiry.
+-- Gives nil unknown | {'refused' or 'taken', record}
+-- needs: clock ended snapshot history ending
+local record = redis.call('HMGET', KEYS[1], 'status', 'asked', 'signal')
+local status, now, word = record[1], clock(), 'taken'
 if not status then
   return false
 end
-if record[2] == ARGV[4] then
+local running = status == 'running'
+local forced = running and ARGV[7] ~= ''
+if record[2] == ARGV[2] then
   word = 'taken' -- the first sending has done it
 elseif ENDED[status] then
-  word = 'ended'
-elseif status == 'running' then
-  redis.call('HSET', KEYS[1], 'signal', ARGV[2])
-elseif ARGV[2] == 'cancel' then
-  finish_off(KEYS[1], KEYS[2], ARGV[1], 'cancelled', 'cancelled', ARGV[3], ARGV[4])
-elseif ARGV[2] == 'pause' and status ~= 'paused' then
-  redis.call('HSET', KEYS[1], 'status', 'paused', 'reason', 'paused', 'nonce', ARGV[4])
+  word = 'refused'
+elseif ARGV[4] == 'cancel' and (forced or not running) then
+  local reason = forced and ARGV[7] or 'cancelled'
+  local line = forced and ARGV[8] or ARGV[3]
+  finish_off(KEYS[1], now, 'cancelled', reason, ARGV[5], line, 'asked', ARGV[2])
+  redis.call('ZADD', KEYS[2], now + ARGV[6], ARGV[1])
+elseif running and record[3] ~= ARGV[4] then
+  redis.call('HSET', KEYS[1], 'signal', ARGV[4], 'asked', ARGV[2],
+    'history', noted(KEYS[1], now, ARGV[3]))
+elseif not running and ARGV[4] == 'pause' and status ~= 'paused' then
+  redis.call('HSET', KEYS[1], 'status', 'paused', 'reason', 'paused', 'asked', ARGV[2],
+    'history', noted(KEYS[1], now, ARGV[3]))
   redis.call('HDEL', KEYS[1], 'due_at', 'signal')
   redis.call('ZREM', KEYS[2], ARGV[1])
 end
-return { word, redis.call('HGETALL', KEYS[1]) }
+return { word, snapshot(KEYS[1], now) }

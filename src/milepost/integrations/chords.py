@@ -1,0 +1,80 @@
+"""Keeps what Celery has stored of chords for as long as a durable member of them is not done.
+
+Celery lets the results that a chord collects expire after ``result_chord_expires`` (by default
+``result_expires``, a day). A member that is paused, snoozes or works for longer than that would
+find them gone, and the chord would never complete.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from celery.backends.base import BaseKeyValueStoreBackend
+from celery.canvas import Signature
+from celery.result import GroupResult
+
+from milepost.model import Job, JobStatus
+from milepost.query import Query
+from milepost.runtime import Runtime
+from milepost.tasks import message
+
+ALIVE = frozenset(status for status in JobStatus if not status.is_terminal)
+PARTS = ("", ".j", ".t", ".s", ".d")
+"""What the keys of one chord end with; ``.c`` is a claim of seconds and none of ours."""
+BATCH = 500
+
+
+class Chords:
+    """Puts off the expiry of chords that wait for a job.
+
+    Args:
+        app: the Celery app.
+        runtime: the application's.
+    """
+
+    def __init__(self, app: Any, runtime: Runtime) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._tend_at = 0.0
+
+    def tend(self) -> None:
+        """Renew what chords of unfinished jobs have stored, four times before it would expire.
+
+        Raises:
+            StoreError: the store did not answer.
+        """
+        backend = self._app.backend
+        expires = getattr(backend, "chord_expires", None)
+        now = time.monotonic()
+        if not isinstance(backend, BaseKeyValueStoreBackend) or not expires or now < self._tend_at:
+            return
+        self._tend_at = now + expires / 4
+        for group in {group for job in self._jobs() for group in self._groups_of(job)}:
+            self._renew(backend, group)
+
+    def _jobs(self) -> Iterator[Job]:
+        query: Query | None = Query(ALIVE, limit=BATCH)
+        while query is not None:
+            page = self._runtime.store.find(query)
+            yield from page.jobs
+            query = Query(ALIVE, limit=BATCH, cursor=page.cursor) if page.cursor else None
+
+    def _groups_of(self, job: Job) -> Iterator[str]:
+        """Yield the ids of the chords that a job, or what follows it in its chain, is part of."""
+        signature = message.unpack(job.message, self._app)
+        for one in (signature, *_chain_of(signature)):
+            options = one.get("options") or {}
+            if options.get("chord") and options.get("group_id"):
+                yield options["group_id"]
+
+    def _renew(self, backend: Any, group: str) -> None:
+        for part in PARTS:
+            backend.expire(backend.get_key_for_group(group, part), backend.chord_expires)
+        saved = GroupResult.restore(group, backend=backend, app=self._app)
+        for result in (saved.results or ()) if saved is not None else ():
+            backend.expire(backend.get_key_for_task(result.id), backend.chord_expires)
+
+
+def _chain_of(signature: Signature[Any]) -> list[Any]:
+    """Return the signatures that follow one in its chain; a member of a chord may be a chain."""
+    return list(signature.options.get("chain") or ())

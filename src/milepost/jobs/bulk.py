@@ -1,0 +1,33 @@
+"""The same act on many jobs."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from milepost.errors import InvalidTransitionError, JobNotFoundError
+from milepost.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What became of an act on many jobs.
+
+    Attributes:
+        done: the ids of those it was done to.
+        refused: id → why, for those it does not fit.
+    """
+
+    done: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def on_each(jobs: Iterable[Job], act: Callable[[str], object]) -> Bulk:
+    """Do *act* to each job; one that it does not fit, or that is gone, stops nobody else."""
+    done, refused = [], {}
+    for job in jobs:
+        try:
+            act(job.id)
+        except (InvalidTransitionError, JobNotFoundError) as exc:
+            refused[job.id] = str(exc)
+        else:
+            done.append(job.id)
+    return Bulk(tuple(done), refused)

@@ -1,0 +1,32 @@
+"""What people write to say which jobs they mean, read into a query's values."""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from milepost.errors import ConfigurationError
+from milepost.model import JobStatus
+
+Statuses = str | JobStatus | Iterable[str | JobStatus] | None
+Since = float | datetime | timedelta | None
+
+
+def statuses_of(status: Statuses) -> frozenset[JobStatus]:
+    """Return the statuses that are meant; none means all.
+
+    Raises:
+        ConfigurationError: one does not exist.
+    """
+    given = (status,) if isinstance(status, str) else tuple(status or ())
+    try:
+        return frozenset(JobStatus(one) for one in given)
+    except ValueError:
+        known = ", ".join(JobStatus)
+        raise ConfigurationError(f"status {status!r}: it must be among {known}") from None
+
+
+def moment_of(since: Since) -> float | None:
+    """Return a moment in seconds since the epoch; a timedelta counts back from now."""
+    if isinstance(since, timedelta):
+        return time.time() - since.total_seconds()
+    return since.timestamp() if isinstance(since, datetime) else since

@@ -1,0 +1,52 @@
+"""What the broker and the workers know of the queue that a job waits in."""
+
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from milepost.jobs.explain import Consumers
+from milepost.model import Job
+from milepost.tasks import message
+
+
+def queue_of(app: Any, job: Job) -> str:
+    """Return the name of the queue that a job's message goes to."""
+    signature = message.unpack(job.message, app)
+    route = app.amqp.router.route(dict(signature.options), signature.task)
+    return str(getattr(route["queue"], "name", route["queue"]))
+
+
+def waiting_in(app: Any, queue: str) -> int | None:
+    """Return how many messages wait in a queue; 0 if there is no such queue."""
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+
+
+def consumers_for(app: Any, job: Job, timeout: float) -> Consumers:
+    """Ask the workers who consumes a job's queue.
+
+    Args:
+        app: the Celery app.
+        job: the job's record.
+        timeout: seconds to wait for answers.
+    """
+    queue = queue_of(app, job)
+    try:
+        answers = app.control.inspect(timeout=timeout).active_queues()
+        waiting = waiting_in(app, queue)
+    except (OSError, OperationalError):
+        return Consumers(queue, None, None)
+    if answers is None:
+        return Consumers(queue, None, waiting)
+    workers = tuple(
+        sorted(
+            worker
+            for worker, queues in answers.items()
+            if any(one.get("name") == queue for one in queues)
+        )
+    )
+    return Consumers(queue, workers, waiting)

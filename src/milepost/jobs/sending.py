@@ -1,0 +1,146 @@
+"""What a control act sends: the job's message, and the word to Celery about it."""
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from milepost.engine.recovery import AGAIN_AFTER
+from milepost.errors import ConfigurationError
+from milepost.history import Act
+from milepost.model import Job, JobStatus
+from milepost.runtime import runtime_of
+from milepost.tasks import announce
+from milepost.tasks.base import BaseTask, Facts, record, resend
+from milepost.tasks.current import RECORDED
+
+logger = logging.getLogger("milepost")
+
+KEYS = uuid.UUID("6d696c65-706f-5374-8b1d-6a6f62206b65")
+"""The namespace in which idempotency keys become job ids."""
+
+
+class Sender:
+    """Sends jobs and tells Celery of them, for one app.
+
+    Args:
+        app: the Celery app.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def create(
+        self,
+        task: Any,
+        payload: Mapping[str, Any] | None,
+        key: str | None,
+        owner: str | None,
+        metadata: Mapping[str, Any] | None,
+        options: dict[str, Any],
+    ) -> Job:
+        """Record and send a job; see :meth:`CeleryJobManager.create`."""
+        found = self._durable_task(task)
+        runtime, kwargs = runtime_of(self._app), dict(payload or {})
+        job_id = _id_of(found, key, options)
+        options = {**options, "task_id": job_id}
+        facts = Facts(owner, key, checked_metadata(metadata))
+        if not record(found, runtime, (), kwargs, options, facts):
+            return runtime.store.get(job_id)
+        token = RECORDED.set(job_id)
+        try:
+            found.apply_async(kwargs=kwargs, **options)
+        except BaseException:
+            if key is None:  # else somebody may have been told of it already
+                runtime.store.delete(job_id)
+            raise
+        finally:
+            RECORDED.reset(token)
+        return runtime.store.get(job_id)
+
+    def reopen(self, job_id: str, act: Act, drop: Sequence[str] | None, by: str) -> Job:
+        """Let a job run again that had ended."""
+        job = runtime_of(self._app).store.reopen(job_id, act, drop=drop, by=by)
+        announce.forgotten(self._app, announce.request_of(self._app, job))
+        self.send_due(job)
+        return job
+
+    def send_due(self, job: Job) -> bool:
+        """Send a job's message again that was just made due.
+
+        Returns:
+            False where there was nothing to send. Where sending failed, a keeper does it.
+        """
+        if job.status is not JobStatus.PENDING:
+            return False
+        if runtime_of(self._app).store.claim_recovery(job.id, AGAIN_AFTER) is None:
+            return False
+        try:
+            resend(self._app, job)
+        # The last is what Celery's Redis backend raises when it cannot be reached.
+        except (OperationalError, OSError, RuntimeError) as exc:
+            logger.warning("job %s is due, but not sent: %s; a keeper will", job.id, exc)
+        return True
+
+    def tell_paused(self, job: Job) -> None:
+        """Tell Celery that a job was paused before a worker had it."""
+        request = announce.request_of(self._app, job)
+        announce.paused(self._app, request, job.reason or "paused")
+
+    def tell_resumed(self, job: Job) -> None:
+        """Tell Celery that a paused job goes on."""
+        announce.resumed(self._app, announce.request_of(self._app, job))
+
+    def tell_cancelled(self, job: Job) -> None:
+        """Tell Celery that a job was cancelled before a worker had it: who waits must know."""
+        try:
+            request = announce.request_of(self._app, job)
+            announce.cancelled(self._app, request, job.reason or "cancelled")
+        except Exception:  # whatever the backend raises: a keeper will see to it
+            logger.warning("job %s: Celery is not told yet of its end", job.id, exc_info=True)
+            return
+        runtime_of(self._app).store.finish([job.id])
+
+    def _durable_task(self, task: Any) -> BaseTask:
+        name = getattr(task, "name", task)
+        found = self._app.tasks.get(name)
+        if not isinstance(found, BaseTask) or not found.durable:
+            known = sorted(n for n, t in self._app.tasks.items() if getattr(t, "durable", False))
+            raise ConfigurationError(
+                f"no durable task {name!r}; registered are: {', '.join(known) or 'none'}"
+            )
+        if self._app.conf.task_always_eager:
+            raise ConfigurationError(
+                f"task_always_eager is set: {name!r} would run in this process and leave no job. "
+                "Call its apply() instead"
+            )
+        return found
+
+
+def _id_of(task: BaseTask, key: str | None, options: Mapping[str, Any]) -> str:
+    """Return the id of a new job: a key always gives the same one, without anybody's lookup."""
+    given = options.get("task_id")
+    if key is None:
+        return str(given or uuid.uuid4())
+    if given is not None:
+        raise ConfigurationError("idempotency_key and task_id both name the job: give one")
+    if not isinstance(key, str) or not 0 < len(key) <= 255:
+        raise ConfigurationError(f"idempotency_key = {key!r}: a text of 1 to 255 characters")
+    return str(uuid.uuid5(KEYS, f"{task.name}\0{key}"))
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return metadata as it will be read back, or refuse what JSON cannot say.
+
+    Raises:
+        ConfigurationError: it is no mapping, or JSON cannot hold it.
+    """
+    try:
+        back = json.loads(json.dumps(dict(metadata or {}), allow_nan=False))
+    except (TypeError, ValueError) as exc:
+        raise ConfigurationError(f"metadata: {exc}; keep what JSON can say") from None
+    assert isinstance(back, dict)
+    return back

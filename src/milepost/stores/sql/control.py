@@ -1,0 +1,63 @@
+"""What somebody outside asks of a job: the row is locked, the decision is taken in Python.
+
+A call's number goes to a column of its own, ``asked``: between the two sendings of a call
+whose answer was lost, the job's attempt may well have written the number of one of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from milepost.errors import JobNotFoundError
+from milepost.history import Act
+from milepost.model import Job, Signal
+from milepost.stores import rules
+from milepost.stores.record import Record
+from milepost.stores.sql.database import OnDatabase
+from milepost.stores.sql.dialect import Link
+
+
+class Control(OnDatabase):
+    """The verbs that change a job from outside."""
+
+    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+        keep = self._retention
+        return self._change(
+            job_id, lambda _, found: rules.signalled(found, signal, keep, by, force=force)
+        )
+
+    def resume(self, job_id: str, *, by: str = "") -> Job:
+        return self._change(job_id, lambda _, found: rules.resumed(found, by))
+
+    def wake(self, job_id: str, *, by: str = "") -> Job:
+        return self._change(job_id, lambda _, found: rules.woken(found, by))
+
+    def reopen(
+        self, job_id: str, act: Act, *, drop: Sequence[str] | None = (), by: str = ""
+    ) -> Job:
+        def decide(link: Link, found: Record) -> Record:
+            after = rules.reopened(found, act, by)
+            return replace(after, kept=self._drop(link, job_id, drop))
+
+        return self._change(job_id, decide)
+
+    def _drop(self, link: Link, job_id: str, names: Sequence[str] | None) -> bool:
+        """Drop fields (None: all) of a job that is locked, and return whether any are left."""
+        if names is None:
+            link.run(self._sql.empty, {"id": job_id})
+        elif names:
+            ids = self._database.list_of(names)
+            link.run(self._sql.drop, {"id": job_id, "ids": ids})
+        return bool(link.fetch(self._sql.has_fields, {"id": job_id}))
+
+    def _change(self, job_id: str, decide: Callable[[Link, Record], Record]) -> Job:
+        def work(link: Link, call: int) -> Job:
+            with self._database.locked(link, job_id, self._sql.ask) as found:
+                if found is None:
+                    raise JobNotFoundError(job_id)
+                if found.call == call:
+                    return found.job
+                after = decide(link, found)
+                self._write(link, found, after, asked=call)
+                return after.job
+
+        return self._call(work)

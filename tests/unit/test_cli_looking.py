@@ -1,0 +1,297 @@
+"""The commands that look: what they write for people and for programs, and how they end."""
+
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from celery import Celery
+from celery.bin import celery as celery_cli
+from commands import run
+from deliveries import deliver, make_app
+
+from milepost import CheckpointableTask, Milepost
+from milepost.errors import StoreUnavailableError
+from milepost.integrations.cli import jobs
+from milepost.integrations.cli.looking import position
+from milepost.integrations.cli.screen import aligned, clean, jsonable, without_secrets
+
+
+class Thing:
+    """What JSON cannot say."""
+
+    def __repr__(self):
+        return "<thing>"
+
+
+@pytest.fixture
+def app():
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, bind=True, name="count", throws=(ValueError,))
+    def count(self, n, fail=False):
+        self.step(list, "abc", name="letters")
+        for item in self.iterate(range(n), every=1, name="items"):
+            self.state["sum"] = self.state.get("sum", 0) + item
+        if fail:
+            raise ValueError("no luck")
+        return n
+
+    @app.task(base=CheckpointableTask, bind=True, name="other")
+    def other(self):
+        return None
+
+    return app
+
+
+def create(app, task="count", **options):
+    return app.milepost.jobs.create(task, {"n": 3} if task == "count" else {}, **options)
+
+
+def test_celery_finds_the_group():
+    """The entry point leads to it, under the name that everybody types."""
+    (point,) = [p for p in entry_points(group="celery.commands") if p.name == "jobs"]
+    assert point.load() is jobs
+    assert celery_cli.celery.commands["jobs"] is jobs
+
+
+def test_the_help_says_the_exit_codes():
+    done = run(None, "--help")
+    assert done.code == 0
+    assert "130  stopped by Ctrl-C" in done.out
+    for name in ("list", "show", "watch", "pause", "doctor"):
+        assert run(None, name, "--help").code == 0
+
+
+def test_a_plain_list_is_aligned(app):
+    """One line for each job, newest first, under the names of the columns."""
+    old, new = create(app, owner="ann"), create(app, "other")
+    deliver(app.tasks["count"], 3, job_id=old.id)
+    lines = run(app, "list").out.splitlines()
+    assert lines[0].split() == [
+        *("id", "type", "status", "progress", "rate", "left", "attempts", "crashes"),
+        *("age", "owner"),
+    ]
+    assert lines[1].split()[:3] == [new.id, "other", "pending"]
+    assert lines[2].split()[:4] == [old.id, "count", "succeeded", "100"]
+    assert lines[2].endswith("ann")
+
+
+def test_filters_and_pages(app):
+    """By status, type, owner and age; the cursor leads to the next page."""
+    made = [create(app, owner="ann"), create(app, owner="bob"), create(app, "other")]
+
+    def ids(*words):
+        return [job["id"] for job in run(app, "list", "--json", *words).json["jobs"]]
+
+    assert ids() == [job.id for job in reversed(made)]
+    assert ids("--owner", "ann") == [made[0].id]
+    assert ids("--type", "other") == [made[2].id]
+    assert ids("--status", "running", "--status", "pending") == ids()
+    assert ids("--status", "failed") == []
+    assert ids("--since", "5m") == ids()
+    assert ids("--since", "2999-01-01") == []
+    page = run(app, "list", "--json", "--limit", "2").json
+    assert ids("--limit", "2", "--cursor", page["cursor"]) == [made[0].id]
+    assert page["cursor"] in run(app, "list", "--limit", "2").err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--since", "soon"),
+        ("list", "--since", "99999999999d"),
+        ("list", "--status", "lost"),
+        ("list", "--cursor", "x"),
+        ("list", "--limit", "0"),
+        ("show",),
+    ],
+)
+def test_wrong_usage_ends_with_2(app, words):
+    done = run(app, *words)
+    assert (done.code, done.out) == (2, "")
+    assert "Error: " in done.err
+
+
+def test_nothing_found_is_no_error(app):
+    done = run(app, "list")
+    assert (done.code, done.out, done.err) == (0, "", "No jobs found.\n")
+    assert run(app, "list", "--json").json == {"jobs": [], "cursor": None}
+
+
+def test_show_has_everything(app):
+    job = create(app, owner="ann", metadata={"ticket": 7})
+    app.milepost.jobs.pause(job.id, by="bob")
+    out = run(app, "show", job.id).out
+    for word in (job.id, "paused", "ann", "{'ticket': 7}", "bob", "pause"):
+        assert word in out
+    document = run(app, "show", job.id, "--json").json
+    assert document["status"] == "paused"
+    assert document["history"][0]["by"] == "bob"
+    assert document["timings"]["under_way"] is None
+    assert document["timings"]["waited"] >= 0
+
+
+@pytest.mark.parametrize("name", ["show", "watch", "explain", "checkpoint"])
+def test_an_unknown_id_ends_with_3(app, name):
+    done = run(app, name, "nope")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("Error: no job 'nope'")
+    assert done.err.count("\n") == 1
+
+
+def test_explain(app):
+    job = create(app)
+    app.milepost.jobs.pause(job.id, by="ann")
+    assert "It was paused by ann" in run(app, "explain", job.id, "--timeout", "0.1").out
+    document = run(app, "explain", job.id, "--no-workers", "--json").json
+    assert document["status"] == "paused"
+    assert document["facts"]
+
+
+def test_checkpoint(app):
+    """People get one line for each value, programs all of it."""
+    job = create(app)
+    assert "nothing yet" in run(app, "checkpoint", job.id).out
+    deliver(app.tasks["count"], 3, kwargs={"fail": True}, job_id=job.id)
+    rows = [line.split(None, 2) for line in run(app, "checkpoint", job.id).out.splitlines()]
+    assert ["step", "letters", "['a', 'b', 'c']"] in rows
+    assert ["state", "sum", "3"] in rows
+    assert [row[:2] for row in rows if row[0] == "loop"] == [["loop", "items"]]
+    document = run(app, "checkpoint", job.id, "--json").json
+    assert document["steps"] == {"letters": ["a", "b", "c"]}
+    assert document["state"] == {"sum": 3}
+
+
+def test_positions_in_words():
+    assert position(1200) == "1,200 done"
+    assert position([12, "k"]) == "12 done, cursor 'k'"
+    assert position({"keys": [1, 2]}) == "2 keys done"
+    assert position({"finished": 9}) == "finished: 9"
+
+
+def test_stats(app):
+    create(app), create(app), create(app, "other")
+    assert run(app, "stats", "--json").json == {
+        "types": {"count": {"pending": 2}, "other": {"pending": 1}},
+        "all": {"pending": 3},
+    }
+    assert [line.split() for line in run(app, "stats").out.splitlines()[1:]] == [
+        *(["count", "2"], ["other", "1"], ["all", "3"]),
+    ]
+
+
+# -- watch ---------------------------------------------------------------------------------
+
+
+def test_watch_ends_as_the_job_did(app):
+    """0 for success, 5 for failure, 6 for cancellation."""
+    good, bad, gone = create(app), create(app), create(app)
+    deliver(app.tasks["count"], 3, job_id=good.id)
+    deliver(app.tasks["count"], 3, kwargs={"fail": True}, job_id=bad.id)
+    app.milepost.jobs.cancel(gone.id)
+    done = run(app, "watch", good.id)
+    assert (done.code, done.out.startswith("succeeded, 3 of 3, 100 %")) == (0, True)
+    done = run(app, "watch", bad.id)
+    assert (done.code, "ValueError: no luck" in done.out) == (5, True)
+    assert run(app, "watch", gone.id).code == 6
+
+
+def test_watch_has_patience_to_an_end(app):
+    """7 when the time is up; each line of --json is a document."""
+    done = run(app, "watch", create(app).id, "--timeout", "0.2", "--json")
+    assert done.code == 7
+    assert done.json["status"] == "pending"
+    assert "still pending" in done.err
+
+
+# -- apps and stores that do not serve -------------------------------------------------------
+
+
+def test_without_an_app():
+    """Celery then gives its default app, which nobody has made."""
+    done = run(Celery("default", set_as_current=False), "list")
+    assert done.code == 2
+    assert "celery -A proj jobs" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_an_app_without_milepost():
+    done = run(make_app(milepost=False), "list")
+    assert done.code == 2
+    assert "has no milepost" in done.err
+
+
+def test_an_app_without_a_store():
+    app = Celery("nostore", broker="memory://", set_as_current=False)
+    Milepost(app)
+    done = run(app, "list")
+    assert done.code == 2
+    assert "uses no Redis" in done.err
+
+
+def test_modules_that_cannot_be_imported():
+    app = make_app(include=["no_such_module_anywhere"])
+    done = run(app, "list")
+    assert done.code == 2
+    assert "no_such_module_anywhere" in done.err
+
+
+def test_a_store_that_is_away(app, monkeypatch):
+    """One line, code 4, and no password in it."""
+
+    def find(_):
+        raise StoreUnavailableError("redis://me:hunter2@there/0", "refused, password=hunter2")
+
+    monkeypatch.setattr(app.milepost.store, "find", find)
+    done = run(app, "list")
+    assert done.code == 4
+    assert done.err.count("\n") == 1
+    assert "hunter2" not in done.err
+
+
+def test_an_interrupt_is_no_traceback(app, monkeypatch):
+    def find(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app.milepost.store, "find", find)
+    assert run(app, "list").code == 130
+
+
+def test_preload_options_of_the_project_do_not_disturb(app):
+    """Celery hands a project's own global options to every command."""
+    app.user_options["preload"].add("anything")  # taken out again below, it has no name
+    app.user_options["preload"].clear()
+    assert run(app, "list").code == 0
+
+
+# -- writing -------------------------------------------------------------------------------
+
+
+def test_stored_text_cannot_steer_the_terminal():
+    assert clean("a\x1b[31mb\nc\ud800") == "a\\x1b[31mb\\nc\\ud800"
+
+
+def test_secrets_are_not_written():
+    assert without_secrets("redis://u:p@host/0?password=x&db=1") == (
+        "redis://***@host/0?password=***&db=1"
+    )
+    assert without_secrets("mail a@b.c at http://host/x@y") == "mail a@b.c at http://host/x@y"
+
+
+def test_what_json_cannot_say_is_its_repr():
+    assert jsonable({1: (Thing(), float("nan"), b"x"), "a": [None, True, 1.5]}) == {
+        "1": ["<thing>", "nan", "b'x'"],
+        "a": [None, True, 1.5],
+    }
+
+
+def test_columns_stand_below_each_other():
+    assert aligned([["a", "1"], ["bcd", "22"]], numbers=[1]) == ["a     1", "bcd  22"]
+    assert aligned([]) == []
+
+
+def test_rich_is_not_needed(app, monkeypatch):
+    """Nothing imports it until there is a terminal to draw on."""
+    monkeypatch.setitem(sys.modules, "rich", None)
+    create(app)
+    assert run(app, "list").code == 0
