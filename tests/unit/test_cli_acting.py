@@ -3,9 +3,9 @@
 import getpass
 
 import pytest
+
 from commands import run
 from deliveries import deliver, make_app, record
-
 from milepost import CheckpointableTask
 from milepost.integrations.cli.acting import FITS
 from milepost.integrations.cli.options import whoami
@@ -81,7 +81,6 @@ def test_cancel(app):
 def test_wake(app):
     job_id = create(app, countdown=600)
     assert run(app, "wake", job_id).out == f"{job_id}: starts now\n"
-    assert run(app, "wake", job_id).out == f"{job_id}: left as it is: pending\n" or True
     assert record(app, job_id).status == "pending"
 
 

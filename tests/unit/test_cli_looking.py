@@ -1,19 +1,25 @@
 """The commands that look: what they write for people and for programs, and how they end."""
 
+import re
+import subprocess
 import sys
+import time
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 from celery import Celery
 from celery.bin import celery as celery_cli
+
 from commands import run
 from deliveries import deliver, make_app
-
 from milepost import CheckpointableTask, Milepost
 from milepost.errors import StoreUnavailableError
-from milepost.integrations.cli import jobs
+from milepost.integrations.cli import jobs, looking
+from milepost.integrations.cli.codes import Exit
 from milepost.integrations.cli.looking import position
-from milepost.integrations.cli.screen import aligned, clean, jsonable, without_secrets
+from milepost.integrations.cli.screen import Screen, aligned, clean, jsonable, without_secrets
+from milepost.jobs import manager
 
 
 class Thing:
@@ -60,6 +66,17 @@ def test_the_help_says_the_exit_codes():
     assert "130  stopped by Ctrl-C" in done.out
     for name in ("list", "show", "watch", "pause", "doctor"):
         assert run(None, name, "--help").code == 0
+
+
+def test_commands_and_exit_codes_are_documented():
+    text = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
+    for name, command in jobs.commands.items():
+        assert re.search(rf"^\| `{name}[` ]", text, re.MULTILINE), name
+        for option in command.params:
+            if option.name not in ("as_json", "no_color", "job_id", "ids"):
+                assert option.opts[0] in text, f"{name} {option.opts[0]}"
+    for code in Exit:
+        assert re.search(rf"^\| {int(code)} \|", text, re.MULTILINE), code
 
 
 def test_a_plain_list_is_aligned(app):
@@ -146,6 +163,16 @@ def test_explain(app):
     document = run(app, "explain", job.id, "--no-workers", "--json").json
     assert document["status"] == "paused"
     assert document["facts"]
+
+
+def test_explain_does_not_wait_for_a_silent_broker(app, monkeypatch):
+    """The record's answer comes, with a word about the rest."""
+    job = create(app)
+    monkeypatch.setattr(looking, "PATIENCE", 0.1)
+    monkeypatch.setattr(manager, "consumers_for", lambda *_: time.sleep(20))
+    done = run(app, "explain", job.id, "--timeout", "0.1")
+    assert (done.code, "It has waited for a worker" in done.out) == (0, True)
+    assert "could not be asked" in done.err
 
 
 def test_checkpoint(app):
@@ -257,13 +284,6 @@ def test_an_interrupt_is_no_traceback(app, monkeypatch):
     assert run(app, "list").code == 130
 
 
-def test_preload_options_of_the_project_do_not_disturb(app):
-    """Celery hands a project's own global options to every command."""
-    app.user_options["preload"].add("anything")  # taken out again below, it has no name
-    app.user_options["preload"].clear()
-    assert run(app, "list").code == 0
-
-
 # -- writing -------------------------------------------------------------------------------
 
 
@@ -290,8 +310,31 @@ def test_columns_stand_below_each_other():
     assert aligned([]) == []
 
 
-def test_rich_is_not_needed(app, monkeypatch):
-    """Nothing imports it until there is a terminal to draw on."""
-    monkeypatch.setitem(sys.modules, "rich", None)
-    create(app)
-    assert run(app, "list").code == 0
+@pytest.mark.parametrize(
+    ("terminal", "term", "installed", "drawn"),
+    [
+        (True, "xterm", True, True),
+        (True, "xterm", False, False),
+        (True, "dumb", True, False),
+        (False, "xterm", True, False),
+    ],
+)
+def test_when_rich_draws(monkeypatch, terminal, term, installed, drawn):
+    """On a terminal that can, if it is there at all."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("TERM", term)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "rich", None)
+    assert Screen(as_json=False, no_color=False).is_rich is drawn
+    assert not Screen(as_json=True, no_color=False).is_rich
+
+
+def test_the_plug_in_is_light():
+    """Celery imports it with every command of its own, so it brings no rich and no driver."""
+    code = (
+        "import celery.bin.celery, sys; before = set(sys.modules)\n"
+        "import milepost.integrations.cli\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules)})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"rich", "redis", "psycopg", "orjson"} & set(done.stdout.split())

@@ -6,7 +6,7 @@ not happen, for as long as the worker's main process lives.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 OFTEN = 4
@@ -30,7 +30,7 @@ class Visibility:
         self._connection: Any = None
         self._renew_at = 0.0
 
-    def renew(self, delivery_tags: Iterable[str]) -> None:
+    def renew(self, delivery_tags: Callable[[], Sequence[str]]) -> None:
         """Say that messages are still in work, if it is time to.
 
         Raises:
@@ -40,7 +40,7 @@ class Visibility:
         if now < self._renew_at:
             return
         try:
-            self._renew_at = now + self._renew(list(delivery_tags))
+            self._renew_at = now + self._renew(delivery_tags)
         except BaseException:
             self.close()
             raise
@@ -60,7 +60,7 @@ class Visibility:
         given = self._app.conf.broker_transport_options
         return self._app.connection_for_write(transport_options={**patience, **given})
 
-    def _renew(self, tags: list[str]) -> float:
+    def _renew(self, delivery_tags: Callable[[], Sequence[str]]) -> float:
         """Renew now; returns the seconds until the next time."""
         if self._connection is None:
             self._connection = self._connect()
@@ -68,7 +68,7 @@ class Visibility:
             return LONGEST
         # The channel knows the transport's options: key prefixes, names of keys, the timeout.
         channel = self._connection.default_channel
-        index = channel.unacked_index_key
+        index, tags = channel.unacked_index_key, delivery_tags()
         for start in range(0, len(tags), BATCH):
             moment = time.time()  # by kombu's own clock, which sets and reads these scores
             part = dict.fromkeys(tags[start : start + BATCH], moment)

@@ -152,7 +152,7 @@ class Chores:
 
     def do(self) -> None:
         """Do what is due."""
-        self._visibility.renew(self._watch.delivery_tags())
+        self._visibility.renew(self._watch.delivery_tags)
         self._chords.tend()
         if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + PURGE_SECONDS

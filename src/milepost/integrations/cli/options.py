@@ -1,0 +1,70 @@
+"""Options that several commands share: which jobs are meant, and who asks."""
+
+import getpass
+import os
+import re
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from milepost.model import JobStatus
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Since(click.ParamType):  # type: ignore[type-arg]
+    """A length of time back from now (``30m``, ``2h``, ``3d``), or a moment as ISO 8601 has it."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """Read one."""
+        if isinstance(value, datetime):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", value)
+        try:
+            if found:
+                return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: float(found[1])})
+            return datetime.fromisoformat(value)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r}: say 30m, 2h, 3d, or a moment such as 2026-11-03T08:00", param, ctx
+            )
+
+
+def filters(body: F) -> F:
+    """Add the options that say which jobs are meant."""
+    for option in reversed(
+        (
+            click.option(
+                "--status",
+                multiple=True,
+                type=click.Choice([str(status) for status in JobStatus]),
+                help="In this status; may be repeated.",
+            ),
+            click.option("--type", "job_type", metavar="TASK", help="Of this task."),
+            click.option("--owner", help="Of this owner."),
+            click.option(
+                "--since",
+                type=Since(),
+                metavar="WHEN",
+                help="Created since then: 30m, 2h, 3d back, or a moment as ISO 8601 has it.",
+            ),
+        )
+    ):
+        body = option(body)
+    return body
+
+
+def whoami() -> str:
+    """Return who sits at this command line: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without an entry, as in containers
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
