@@ -62,16 +62,17 @@ def make_site(request):
     folders = []
     namespaces = itertools.count()
 
-    def make(kind, *, conf=None, settings=None, store=None, short_lease=False):
+    def make(kind, *, conf=None, settings=None, store=None, short_lease=False, broker=None):
         folder = tempfile.TemporaryDirectory(prefix="milepost-worker-", ignore_cleanup_errors=True)
         folders.append(folder)
         path = Path(folder.name)
         settings = {**(SHORT if short_lease else {}), **(settings or {})}
+        given = broker
         broker, _, store_kind = kind.partition("+")
         fresh = request.getfixturevalue("databases") if "redis" in kind else iter(())
         if broker == "redis":
             conf = {"broker_transport_options": RESTORE_SOON, **(conf or {})}
-            urls = (next(fresh), next(fresh))
+            urls = (given, given) if given else (next(fresh), next(fresh))
         else:
             (path / "results").mkdir()
             urls = ("filesystem://", f"file://{path}/results")

@@ -8,6 +8,8 @@ from celery.events.state import State
 from celery.exceptions import ChordError, TaskRevokedError
 from workers import wait_until
 
+from services import start_redis
+
 MORE = sum(range(40))
 POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 
@@ -221,3 +223,24 @@ def _listens(site):
     with site.app.connection_for_read() as connection:
         names = connection.default_channel.client.keys("_kombu.binding.celeryev")
         return bool(names)
+
+
+def test_a_frozen_redis_hangs_no_control_act(make_site):
+    """The record is in another store; what Celery should be told is left to a keeper."""
+    redis = start_redis()
+    try:
+        site = make_site("redis+sqlite", broker=redis.url)
+        job, other = site.send("count", 5), site.send("count", 5)
+        site.jobs.pause(job.id)
+        redis.freeze()
+        began = time.monotonic()
+        assert site.jobs.resume(job.id).status == "pending"
+        assert site.jobs.cancel(other.id).status == "cancelled"
+        assert time.monotonic() - began < 30
+        redis.thaw()
+        site.start_worker()
+        assert job.get(timeout=40) == 10
+        with pytest.raises(TaskRevokedError):
+            other.get(timeout=40)
+    finally:
+        redis.stop()

@@ -120,6 +120,9 @@ def is_alive(pid):
 class Site:
     """One broker, store and result backend; the project's client side, and its workers."""
 
+    home = HERE
+    """The folder that has ``project.py``."""
+
     def __init__(self, folder, broker, store, backend, conf=None, settings=None):
         self.folder = folder
         self.broker, self.store_url, self.backend = broker, store, backend
@@ -143,7 +146,7 @@ class Site:
         before = dict(os.environ)
         os.environ.update(self.env)
         try:
-            spec = importlib.util.spec_from_file_location("project", HERE / "project.py")
+            spec = importlib.util.spec_from_file_location("project", self.home / "project.py")
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             # What is read lazily has to be read under this environment too.
@@ -155,7 +158,7 @@ class Site:
 
     def start_worker(self, pool="prefork", concurrency=2, options=(), ready=True):
         """Start a worker; it is ended with the site."""
-        path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(self.home), os.environ.get("PYTHONPATH"))))
         env = {**os.environ, **self.env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         env["C_FORCE_ROOT"] = "1"  # else Celery takes no pickle in a container's root shell
         worker = WorkerProcess(self.folder, env, pool, concurrency, options)

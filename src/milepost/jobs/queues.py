@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from kombu.exceptions import OperationalError
-
 from milepost.jobs.explain import Consumers
+from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job
 from milepost.tasks import message
 
@@ -35,18 +34,19 @@ def consumers_for(app: Any, job: Job, timeout: float) -> Consumers:
         timeout: seconds to wait for answers.
     """
     queue = queue_of(app, job)
-    try:
-        answers = app.control.inspect(timeout=timeout).active_queues()
-        waiting = waiting_in(app, queue)
-    except (OSError, OperationalError):
-        return Consumers(queue, None, None)
+    heard: dict[str, Any] = {}
+
+    def ask() -> None:
+        heard["waiting"] = waiting_in(app, queue)
+        heard["queues"] = app.control.inspect(timeout=timeout).active_queues()
+
+    attempt(f"job {job.id}: ask who consumes its queue", ask, timeout + PATIENCE)
+    answers = heard.get("queues")
     if answers is None:
-        return Consumers(queue, None, waiting)
-    workers = tuple(
-        sorted(
-            worker
-            for worker, queues in answers.items()
-            if any(one.get("name") == queue for one in queues)
-        )
+        return Consumers(queue, None, heard.get("waiting"))
+    workers = sorted(
+        worker
+        for worker, queues in answers.items()
+        if any(one.get("name") == queue for one in queues)
     )
-    return Consumers(queue, workers, waiting)
+    return Consumers(queue, tuple(workers), heard["waiting"])

@@ -1,23 +1,19 @@
 """What a control act sends: the job's message, and the word to Celery about it."""
 
 import json
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kombu.exceptions import OperationalError
-
 from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import ConfigurationError
 from milepost.history import Act
+from milepost.jobs.patience import attempt
 from milepost.model import Job, JobStatus
 from milepost.runtime import runtime_of
 from milepost.tasks import announce
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
-
-logger = logging.getLogger("milepost")
 
 KEYS = uuid.UUID("6d696c65-706f-5374-8b1d-6a6f62206b65")
 """The namespace in which idempotency keys become job ids."""
@@ -64,7 +60,10 @@ class Sender:
     def reopen(self, job_id: str, act: Act, drop: Sequence[str] | None, by: str) -> Job:
         """Let a job run again that had ended."""
         job = runtime_of(self._app).store.reopen(job_id, act, drop=drop, by=by)
-        announce.forgotten(self._app, announce.request_of(self._app, job))
+        request = announce.request_of(self._app, job)
+        attempt(
+            f"job {job_id}: forget its old result", lambda: announce.forgotten(self._app, request)
+        )
         self.send_due(job)
         return job
 
@@ -78,31 +77,37 @@ class Sender:
             return False
         if runtime_of(self._app).store.claim_recovery(job.id, AGAIN_AFTER) is None:
             return False
-        try:
-            resend(self._app, job)
-        # The last is what Celery's Redis backend raises when it cannot be reached.
-        except (OperationalError, OSError, RuntimeError) as exc:
-            logger.warning("job %s is due, but not sent: %s; a keeper will", job.id, exc)
+        attempt(f"job {job.id}: send it now, and not by a keeper", lambda: resend(self._app, job))
         return True
 
     def tell_paused(self, job: Job) -> None:
         """Tell Celery that a job was paused before a worker had it."""
-        request = announce.request_of(self._app, job)
-        announce.paused(self._app, request, job.reason or "paused")
+        request, reason = announce.request_of(self._app, job), job.reason or "paused"
+        attempt(
+            f"job {job.id}: tell Celery of its pause",
+            lambda: announce.paused(self._app, request, reason),
+        )
 
     def tell_resumed(self, job: Job) -> None:
         """Tell Celery that a paused job goes on."""
-        announce.resumed(self._app, announce.request_of(self._app, job))
+        request = announce.request_of(self._app, job)
+        attempt(
+            f"job {job.id}: tell Celery that it goes on",
+            lambda: announce.resumed(self._app, request),
+        )
 
     def tell_cancelled(self, job: Job) -> None:
-        """Tell Celery that a job was cancelled before a worker had it: who waits must know."""
-        try:
+        """Tell Celery that a job was cancelled before a worker had it: who waits must know.
+
+        Where that fails, a keeper sees to it.
+        """
+
+        def tell() -> None:
             request = announce.request_of(self._app, job)
             announce.cancelled(self._app, request, job.reason or "cancelled")
-        except Exception:  # whatever the backend raises: a keeper will see to it
-            logger.warning("job %s: Celery is not told yet of its end", job.id, exc_info=True)
-            return
-        runtime_of(self._app).store.finish([job.id])
+            runtime_of(self._app).store.finish([job.id])
+
+        attempt(f"job {job.id}: tell Celery of its end", tell)
 
     def _durable_task(self, task: Any) -> BaseTask:
         name = getattr(task, "name", task)
