@@ -23,7 +23,7 @@ SOURCE = Path(milepost.__file__).parent
 FLOORS = (
     ("_version", "clock", "errors", "history", "model", "query"),
     (
-        *("codec", "events", "extras", "guard", "interrupts"),
+        *("codec", "documents", "events", "extras", "guard", "interrupts"),
         *("observer", "settings", "store"),
     ),
     ("codecs", "stores"),

@@ -7,6 +7,7 @@ store's side. Stores never call the engine, never log, and read only their own c
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from milepost.documents import Documents
 from milepost.history import Act
 from milepost.model import (
     Claim,
@@ -50,6 +51,11 @@ class Store(Protocol):
     @property
     def name(self) -> str:
         """The store in words for people: its URL without the password."""
+        ...
+
+    @property
+    def documents(self) -> Documents:
+        """What processes share in this store beside jobs."""
         ...
 
     def create(self, job: NewJob) -> bool:

@@ -261,14 +261,28 @@ def test_older_schema_is_migrated_once(store, url, settings, monkeypatch):
     store.create(NewJob("j", "t", b"m"))
     store.close()
     step = ("ALTER TABLE {jobs} ADD COLUMN mood {text}", "UPDATE {jobs} SET mood = 'calm'")
-    monkeypatch.setattr(schema, "STEPS", (schema.FIRST, step))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, step))
     for _ in range(2):
         newer = open_store(url, settings)
         assert newer.get("j").status is JobStatus.PENDING
         link = newer._database.sessions.get().link
         assert link.fetch(f"SELECT mood FROM {settings.namespace}_jobs", {}) == [("calm",)]
-        assert link.fetch(f"SELECT version FROM {settings.namespace}_meta", {}) == [(2,)]
+        assert link.fetch(f"SELECT version FROM {settings.namespace}_meta", {}) == [
+            (len(schema.STEPS),)
+        ]
         newer.close()
+
+
+def test_tables_of_the_first_version_are_brought_up_to_date(url, settings, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "STEPS", (schema.FIRST,))
+        old = open_store(url, settings)
+        old.create(NewJob("j", "t", b"m"))
+        old.close()
+    new = open_store(url, settings)
+    assert new.get("j").status is JobStatus.PENDING
+    assert new.documents.write("d", b"x", version=0)
+    new.close()
 
 
 def test_a_failed_migration_changes_nothing(store, url, settings, monkeypatch):
@@ -276,7 +290,7 @@ def test_a_failed_migration_changes_nothing(store, url, settings, monkeypatch):
     store.close()
     step = ("ALTER TABLE {jobs} ADD COLUMN mood {text}", "UPDATE {jobs} SET nonsense = 1")
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "STEPS", (schema.FIRST, step))
+        patch.setattr(schema, "STEPS", (*schema.STEPS, step))
         with pytest.raises(StoreError, match="nonsense"):
             store.get("j")
     assert store.get("j").status is JobStatus.PENDING

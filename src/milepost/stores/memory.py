@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from milepost.clock import Clock, SystemClock
+from milepost.documents import DOCUMENT_BYTES, Document
 from milepost.errors import ConfigurationError, JobNotFoundError, LeaseLostError
 from milepost.history import Act
 from milepost.model import (
@@ -30,6 +31,51 @@ from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.record import Record
 
 
+class MemoryDocuments:
+    """Documents and counters in dictionaries; see :class:`milepost.documents.Documents`.
+
+    Args:
+        clock: where to read time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[bytes, int]] = {}
+        self._counters: dict[str, Counter[str]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, name: str) -> Document:
+        with self._lock:
+            return self._read(name)
+
+    def read_all(self, prefix: str) -> Sequence[Document]:
+        with self._lock:
+            found = [self._read(name) for name in sorted(self._kept) if name.startswith(prefix)]
+        return [document for document in found if document.data]
+
+    def write(self, name: str, data: bytes, *, version: int) -> bool:
+        check_size(name, data, DOCUMENT_BYTES)
+        with self._lock:
+            if self._read(name).version != version:
+                return False
+            self._kept[name] = (data, version + 1)
+            return True
+
+    def add(self, name: str, amounts: Mapping[str, int]) -> Mapping[str, int]:
+        with self._lock:
+            counters = self._counters.setdefault(name, Counter())
+            counters.update(amounts)
+            return {counter: counters[counter] for counter in amounts}
+
+    def totals(self, name: str) -> Mapping[str, int]:
+        with self._lock:
+            return dict(self._counters.get(name, {}))
+
+    def _read(self, name: str) -> Document:
+        data, version = self._kept.get(name, (b"", 0))
+        return Document(name, data, version, self._clock.now())
+
+
 class MemoryStore:
     """Jobs in a dictionary, gone with the process.
 
@@ -49,6 +95,7 @@ class MemoryStore:
         max_value_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self._clock = clock or SystemClock()
+        self.documents = MemoryDocuments(self._clock)
         self._retention = retention
         self._limit = max_value_bytes
         self._records: dict[str, Record] = {}

@@ -7,7 +7,7 @@ locks), ``{columns}`` and the column types of the schema.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -128,12 +128,19 @@ class Tables:
 
     jobs: str
     fields: str
+    documents: str
+    counters: str
     meta: str
 
     @classmethod
     def of(cls, namespace: str) -> "Tables":
         """Return the tables of *namespace*, which is a plain identifier."""
-        return cls(f"{namespace}_jobs", f"{namespace}_fields", f"{namespace}_meta")
+        return cls(*(f"{namespace}_{field.name}" for field in fields(cls)))
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Return what to put in for each table's ``{word}`` in a statement."""
+        return asdict(self)
 
 
 def clean(text: str | None) -> str | None:

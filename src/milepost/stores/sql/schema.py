@@ -47,7 +47,22 @@ same for calls from outside, which come between those of an attempt. What may be
 last: SQLite walks through all that is before the column it wants. No index holds a column
 that a checkpoint changes."""
 
-STEPS: Sequence[Step] = (FIRST,)
+DOCUMENTS: Step = (
+    """
+    CREATE TABLE {documents} (
+        name {key} PRIMARY KEY, version {int} NOT NULL, call {int}, data {bytes} NOT NULL
+    ){compact}
+    """,
+    """
+    CREATE TABLE {counters} (
+        name {key} NOT NULL, counter {key} NOT NULL, total {int} NOT NULL, call {int},
+        PRIMARY KEY (name, counter)
+    ){compact}
+    """,
+)
+"""``call`` is the last call that wrote a row, so that it knows its own work again."""
+
+STEPS: Sequence[Step] = (FIRST, DOCUMENTS)
 """Step *n* leads from version *n* to version *n + 1*."""
 
 
@@ -94,7 +109,7 @@ def _current(dialect: Dialect, link: Link, namespace: str) -> tuple[int, str] | 
 def _migrate(dialect: Dialect, link: Link, namespace: str, steps: Sequence[Step]) -> None:
     """Run the missing steps; the caller holds the schema's lock."""
     tables = Tables.of(namespace)
-    words = {**dialect.words, "jobs": tables.jobs, "fields": tables.fields}
+    words = {**dialect.words, **tables.words}
     current = _current(dialect, link, namespace)
     if current is None:
         text, integer = words["text"], words["int"]

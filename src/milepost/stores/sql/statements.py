@@ -145,6 +145,31 @@ DROP = "DELETE FROM {fields} WHERE job_id = :id AND name {ids}"
 HAS_FIELDS = "SELECT 1 FROM {fields} WHERE job_id = :id LIMIT 1"
 EMPTY_ALL = "DELETE FROM {fields} WHERE job_id {ids}"
 IDENTITY = "SELECT identity FROM {meta}"
+DOCUMENT = """
+    SELECT d.version, d.data, d.call, t.now FROM (SELECT {now} AS now) AS t
+    LEFT JOIN {documents} AS d ON d.name = :name
+"""
+DOCUMENTS = """
+    SELECT name, version, data, (SELECT {now}) FROM {documents}
+    WHERE substr(name, 1, length(CAST(:prefix AS {text}))) = CAST(:prefix AS {text})
+        AND length(data) > 0 ORDER BY name
+"""
+FIRST_DOCUMENT = """
+    INSERT INTO {documents} (name, version, call, data) VALUES (:name, 1, :call, :data)
+    ON CONFLICT (name) DO NOTHING
+"""
+NEXT_DOCUMENT = """
+    UPDATE {documents} SET version = version + 1, call = :call, data = :data
+    WHERE name = :name AND version = :version
+"""
+ADD = """
+    INSERT INTO {counters} AS c (name, counter, total, call)
+    VALUES (:name, :counter, :amount, :call)
+    ON CONFLICT (name, counter) DO UPDATE SET call = excluded.call,
+        total = c.total + CASE WHEN c.call = excluded.call THEN 0 ELSE excluded.total END
+    RETURNING total
+"""
+TOTALS = "SELECT counter, total FROM {counters} WHERE name = :name"
 
 
 CHANGE = "UPDATE {jobs} SET {changes} WHERE id = :id"
@@ -178,12 +203,17 @@ class Statements:
     purge: str = PURGE
     empty_all: str = EMPTY_ALL
     identity: str = IDENTITY
+    document: str = DOCUMENT
+    documents: str = DOCUMENTS
+    first_document: str = FIRST_DOCUMENT
+    next_document: str = NEXT_DOCUMENT
+    add: str = ADD
+    totals: str = TOTALS
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Statements":
         """Render every statement."""
-        words = {**dialect.words, "jobs": tables.jobs, "fields": tables.fields}
-        words |= {"meta": tables.meta}
+        words = {**dialect.words, **tables.words}
         words |= {"columns": ", ".join(COLUMNS), "asked": ", ".join(ASKED)}
 
         def rendered(sql: str) -> str:

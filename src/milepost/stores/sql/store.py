@@ -31,6 +31,7 @@ from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.sql.control import Control
 from milepost.stores.sql.database import Database, transaction
 from milepost.stores.sql.dialect import Dialect, Link, Params, clean
+from milepost.stores.sql.documents import SqlDocuments
 from milepost.stores.sql.joining import driver_connection
 from milepost.stores.sql.listing import Listing
 from milepost.stores.sql.record import metadata_text, record_of
@@ -41,7 +42,7 @@ CRASHED = history.line(history.CRASH, "?", rules.DIED)
 
 
 class SqlStore(Control, Listing):
-    """Jobs in three tables of a SQL database.
+    """Jobs in tables of a SQL database.
 
     Args:
         dialect: the database and its driver.
@@ -53,6 +54,7 @@ class SqlStore(Control, Listing):
         self.name = dialect.name
         self._limit = settings.max_value_bytes
         self._dialect = dialect
+        self.documents = SqlDocuments(self._database)
 
     # -- the life of an attempt --------------------------------------------------------
 

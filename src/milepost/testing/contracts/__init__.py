@@ -10,6 +10,7 @@ Subclass it in a pytest suite and give it a ``store`` fixture::
 
 from milepost.testing.contracts.checkpoints import CheckpointContract
 from milepost.testing.contracts.control import ControlContract
+from milepost.testing.contracts.documents import DocumentsContract
 from milepost.testing.contracts.endings import EndingContract
 from milepost.testing.contracts.leases import LeaseContract
 from milepost.testing.contracts.listing import ListingContract
@@ -27,5 +28,6 @@ class StoreContract(
     ListingContract,
     RecoveryContract,
     SharingContract,
+    DocumentsContract,
 ):
     """Every rule of the contract; override ``elapse`` where the test owns the clock."""
