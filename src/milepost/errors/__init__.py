@@ -1,0 +1,81 @@
+"""Everything milepost raises.
+
+::
+
+    MilepostError
+    ├── ConfigurationError          wrong before any job ran
+    │   └── MissingExtraError
+    ├── JobNotFoundError
+    ├── InvalidTransitionError
+    ├── CrashLimitError             the job's worker died too often
+    ├── JobFailedError              a recorded failure, told again
+    ├── StoreError
+    │   ├── StoreUnavailableError   nobody answered in time
+    │   ├── LeaseLostError          another attempt has the job
+    │   └── ValueTooLargeError
+    ├── CodecError
+    │   ├── EncodeError
+    │   └── DecodeError
+    └── CheckpointError             the task uses its checkpoint wrongly
+        ├── NameInUseError
+        ├── ItemKeyError
+        ├── StepResultError
+        └── NotTransactionalError
+
+Each takes its facts as arguments and builds its message from them, so that every one of
+them survives pickle and Celery's JSON result backends.
+"""
+
+from milepost.errors.checkpoints import (
+    CheckpointError,
+    ItemKeyError,
+    NameInUseError,
+    NotTransactionalError,
+    StepResultError,
+)
+from milepost.errors.codecs import (
+    CodecError,
+    DecodeError,
+    EncodeError,
+)
+from milepost.errors.jobs import (
+    CrashLimitError,
+    InvalidTransitionError,
+    JobFailedError,
+    JobNotFoundError,
+)
+from milepost.errors.root import (
+    ConfigurationError,
+    MilepostError,
+    MilepostWarning,
+    MissingExtraError,
+)
+from milepost.errors.stores import (
+    LeaseLostError,
+    StoreError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
+
+__all__ = [
+    "CheckpointError",
+    "CodecError",
+    "ConfigurationError",
+    "CrashLimitError",
+    "DecodeError",
+    "EncodeError",
+    "InvalidTransitionError",
+    "ItemKeyError",
+    "JobFailedError",
+    "JobNotFoundError",
+    "LeaseLostError",
+    "MilepostError",
+    "MilepostWarning",
+    "MissingExtraError",
+    "NameInUseError",
+    "NotTransactionalError",
+    "StepResultError",
+    "StoreError",
+    "StoreUnavailableError",
+    "ValueTooLargeError",
+]

@@ -1,0 +1,69 @@
+"""What is wrong with a job, or with what is asked of it."""
+
+from milepost.errors.root import MilepostError
+
+
+class JobNotFoundError(MilepostError):
+    """No job of that id is on record: it never was, or its retention is over."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        return f"no job {self.job_id!r} on record: it was never recorded, or its retention is over"
+
+
+class InvalidTransitionError(MilepostError):
+    """A control act does not fit the status the job is in.
+
+    Args:
+        job_id: which job.
+        status: the status it is in.
+        wanted: the status that was asked for.
+        advice: what to do instead.
+    """
+
+    def __init__(self, job_id: str, status: str, wanted: str, advice: str = "") -> None:
+        super().__init__(job_id, status, wanted, advice)
+        self.job_id, self.status, self.wanted, self.advice = job_id, status, wanted, advice
+
+    def __str__(self) -> str:
+        hint = f": {self.advice}" if self.advice else ""
+        return f"job {self.job_id!r} is {self.status} and cannot become {self.wanted}{hint}"
+
+
+class CrashLimitError(MilepostError):
+    """A job's worker died too many times in a row without any progress in between.
+
+    Args:
+        job_id: which job.
+        strikes: deaths since its last checkpoint.
+        limit: the task's ``max_crashes``.
+    """
+
+    def __init__(self, job_id: str, strikes: int, limit: int) -> None:
+        super().__init__(job_id, strikes, limit)
+        self.job_id, self.strikes, self.limit = job_id, strikes, limit
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id!r}: its worker died {self.strikes} times in a row without a "
+            f"checkpoint in between (max_crashes={self.limit})"
+        )
+
+
+class JobFailedError(MilepostError):
+    """A job failed in an attempt whose exception is gone with its process.
+
+    Args:
+        job_id: which job.
+        error: type and text of the exception, as recorded.
+    """
+
+    def __init__(self, job_id: str, error: str) -> None:
+        super().__init__(job_id, error)
+        self.job_id, self.error = job_id, error
+
+    def __str__(self) -> str:
+        return f"job {self.job_id!r} failed: {self.error}"
