@@ -168,7 +168,7 @@ class Attempt:
             if item_loop is not None:
                 item_loop.uncount_item()
             if isinstance(exc, LeaseLostError):
-                raise self.leased.lose() from None
+                journal.stop(self.leased.lose())
             raise
         journal.mark_saved(delta)
         if item_loop is not None:
@@ -244,12 +244,13 @@ def _run(attempt: Attempt, plan: Plan, body: Body) -> Any:
         if runtime.emit:
             runtime.emit(JobStarted(job.id, job.task, job.fence, job.attempts, job.attempts > 1))
         value = body(attempt)
+        attempt.journal.insist()
         attempt.journal.go_on()
         attempt.journal.stored.check_leftovers()
         if attempt.journal.state is not None:
             attempt.journal.pending()  # what cannot be stored of it is an error of the task
     except BaseException as exc:
-        stop = _interrupt_in(exc)
+        stop = attempt.journal.stopped or _interrupt_in(exc)
         if stop is not None:
             raise stop from None
         if not attempt.forsaken:

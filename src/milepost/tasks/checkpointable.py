@@ -197,7 +197,7 @@ class CheckpointableTask(BaseTask):
         """Save, free the worker's slot, and go on after *seconds*; the body starts over
         with everything it has recorded. This call does not return."""
         self.checkpoint()
-        raise Suspend(JobStatus.SCHEDULED, "snoozing", delay=float(seconds))
+        self.attempt.journal.stop(Suspend(JobStatus.SCHEDULED, "snoozing", delay=float(seconds)))
 
     def atomic(self, session: Any) -> AbstractContextManager[Any]:
         """Write this item's end in your own transaction: it is done exactly once.
