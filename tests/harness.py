@@ -1,6 +1,5 @@
 """A workbench for the engine: one job, run in memory, killed at any write and carried on."""
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -159,9 +158,7 @@ class Bench:
         self.last = attempt
         token = CURRENT.set(attempt)
         try:
-            if inspect.iscoroutinefunction(self.body):
-                return drive(lambda: self.body(self.task))
-            return self.body(self.task)
+            return drive(lambda: self.body(self.task))
         except Killed:
             self.store.kill()
             raise

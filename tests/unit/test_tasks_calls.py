@@ -1,6 +1,7 @@
 """Every way to call a durable task: delivered, eagerly, directly, sync and async."""
 
 import asyncio
+import functools
 
 import celery
 import pytest
@@ -557,3 +558,38 @@ def test_any_task_can_be_made_durable(app):
 
     assert deliver(job).value == 7
     assert record(app).status is JobStatus.SUCCEEDED
+
+
+def logged(function):
+    """Wrap a function as decorators do, which know nothing of coroutines."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("cover", [logged, lambda function: function])
+@pytest.mark.parametrize("how", ["delivered", "apply"])
+def test_an_async_body_behind_a_plain_function_runs(app, how, cover):
+    """A decorator or pydantic's validation hides the async def; its coroutine is not the result."""
+
+    @app.task(base=CheckpointableTask, bind=True, pydantic=True)
+    @cover
+    async def add(self, order: Order):
+        await asyncio.sleep(0)
+        return sum_of(self, order.numbers)
+
+    assert CALLS[how](add, {"numbers": [1, 2]}) == 3
+
+
+def test_an_async_body_behind_a_plain_function_runs_when_called_directly(app):
+    """There it cannot be awaited: the call gives what the coroutine returns."""
+
+    @app.task(base=CheckpointableTask, bind=True)
+    @logged
+    async def add(self, numbers):
+        return sum_of(self, numbers)
+
+    assert add([1, 2]) == 3

@@ -84,9 +84,7 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
-    body = functools.partial(
-        _body, task=task, call=functools.partial(drive, call) if is_async else call
-    )
+    body = functools.partial(_body, task=task, call=call)
     if request.is_eager:
         return _translate(task, request, _carry_throwaway(task, request, body))
     return _translate(task, request, _carry(task, request, body))
@@ -109,7 +107,7 @@ def _number(request: Any) -> int:
 def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
-        return call()
+        return drive(call)
     except SoftTimeLimitExceeded:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
             raise Suspend(JobStatus.SCHEDULED, "soft time limit", delay=0.0) from None
