@@ -224,3 +224,48 @@ def test_saving_for_another_job_is_refused(app):
         self.save_checkpoint("other", 1)
 
     assert isinstance(deliver(job).value, CheckpointError)
+
+
+class Counting:
+    """A body that knows nothing of Celery."""
+
+    def run(self, to):
+        return list(self.iterate(range(to)))
+
+
+class Plain(BaseTask):
+    """A task that is not durable."""
+
+    def run(self, to):
+        return list(range(to))
+
+
+@pytest.mark.parametrize("bases", [(Counting, CheckpointableTask), (Plain,)])
+def test_an_inherited_body_is_durable(app, bases):
+    """From a mixin or a base that is not durable: the job has one record and runs once."""
+    cls = type("Inheriting", bases, {"name": "inheriting", "durable": True})
+    task = app.register_task(cls())
+    assert deliver(task, 3).value == [0, 1, 2]
+    assert record(app).status is JobStatus.SUCCEEDED
+    assert not deliver(task, 3).succeeded
+
+
+def test_an_inherited_durable_body_is_wrapped_once(app):
+    """A class between them, and super(), do not make an attempt of their own."""
+
+    class Parent(CheckpointableTask):
+        def run(self, to):
+            self.state["runs"] = self.state.get("runs", 0) + 1
+            return self.state["runs"]
+
+    class Middle(Parent):
+        pass
+
+    class Child(Middle):
+        name = "child"
+
+        def run(self, to):
+            return super().run(to)
+
+    assert deliver(app.register_task(Child()), 1).value == 1
+    assert record(app).attempts == 1

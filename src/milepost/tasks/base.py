@@ -59,8 +59,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         super().__init_subclass__(**kwargs)
         if cls.durable:
             _declare_durable(cls)
-            if "run" in cls.__dict__:
-                wrap_run(cls)
+            wrap_run(cls)
 
     def apply_async(
         self,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+import celery
 from celery._state import _task_stack  # type: ignore[attr-defined]
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
@@ -42,7 +43,7 @@ from milepost.stores.memory import MemoryStore
 from milepost.tasks import announce, message, verdict
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
-from milepost.tasks.fingerprint import fingerprint_of
+from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
 from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
@@ -62,10 +63,15 @@ class ThrowawayStore(MemoryStore):
 
 
 def wrap_run(cls: Any) -> None:
-    """Put the engine around the ``run`` that a durable task class defines."""
-    raw = cls.__dict__["run"]
+    """Put the engine around the ``run`` of a durable task class, wherever that comes from."""
+    raw = inspect.getattr_static(cls, "run")
     is_static = isinstance(raw, staticmethod)
     function = raw.__func__ if is_static else raw
+    if function is celery.Task.run:
+        return  # a base that leaves it to its subclasses
+    cls.milepost_fingerprint = fingerprint_of(cls, function)
+    if getattr(function, WRAPPED, False):
+        return  # inherited, from a class that is durable itself
     is_async = inspect.iscoroutinefunction(function)
 
     @functools.wraps(function)
@@ -73,8 +79,8 @@ def wrap_run(cls: Any) -> None:
         bound = args if is_static else (self, *args)
         return _enter(self, functools.partial(function, *bound, **kwargs), is_async)
 
+    setattr(run, WRAPPED, True)
     cls.run = run
-    cls.milepost_fingerprint = fingerprint_of(cls, function)
 
 
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
