@@ -1,13 +1,15 @@
 """What an error means for the job: the record must say what Celery then really does."""
 
+import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, WorkerTerminate
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask
-from milepost.errors import CrashLimitError, JobFailedError
+from milepost.errors import BodyExitError, CrashLimitError, JobFailedError
 from milepost.model import Delivery, JobStatus
 from milepost.tasks.message import FINISH_HEADER
 
@@ -203,3 +205,40 @@ def test_an_error_text_is_bounded():
     deliver(job)
     assert len(record(app).error) == 4096
     assert record(app).error.startswith("ValueError: xxx")
+
+
+def test_an_exit_of_the_bodys_own_is_a_failure():
+    """sys.exit() in a task, and a cancelled coroutine, must not run the job again for ever."""
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, name="leave")
+    def leave():
+        sys.exit("no rows")
+
+    @app.task(base=CheckpointableTask, name="cancel")
+    async def cancel():
+        inner = asyncio.create_task(asyncio.sleep(10))
+        inner.cancel()
+        await inner
+
+    for task, what in ((leave, "SystemExit('no rows')"), (cancel, "CancelledError()")):
+        outcome = deliver(task, job_id=task.name)
+        assert outcome.state == "FAILURE"
+        assert isinstance(outcome.value, BodyExitError)
+        job = record(app, task.name)
+        assert job.status is JobStatus.FAILED
+        assert what in job.error
+
+
+@pytest.mark.parametrize("end", [SystemExit(15 - 256), WorkerTerminate(1)])
+def test_an_exit_that_was_asked_for_is_an_interruption(end):
+    """A terminated pool process, or worker, steps aside and the job goes on elsewhere."""
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, name="leave")
+    def leave():
+        raise end
+
+    with pytest.raises(SystemExit):
+        deliver(leave)
+    assert record(app).status is JobStatus.INTERRUPTED

@@ -8,6 +8,7 @@
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
+    ├── BodyExitError               sys.exit() in a task, or a cancelled coroutine
     ├── JobFailedError              a recorded failure, told again
     ├── StoreError
     │   ├── StoreUnavailableError   nobody answered in time
@@ -39,6 +40,7 @@ from milepost.errors.codecs import (
     EncodeError,
 )
 from milepost.errors.jobs import (
+    BodyExitError,
     CrashLimitError,
     InvalidTransitionError,
     JobFailedError,
@@ -58,6 +60,7 @@ from milepost.errors.stores import (
 )
 
 __all__ = [
+    "BodyExitError",
     "CheckpointError",
     "CodecError",
     "ConfigurationError",

@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import uuid
+from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -33,7 +34,7 @@ from milepost.engine.attempt import (
 )
 from milepost.engine.drain import never
 from milepost.engine.plan import Plan
-from milepost.errors import JobFailedError
+from milepost.errors import BodyExitError, JobFailedError
 from milepost.interrupts import Interrupt, Suspend
 from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
 from milepost.observer import Emitter
@@ -118,6 +119,10 @@ def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
             raise Suspend(JobStatus.SCHEDULED, "soft time limit", delay=0.0) from None
         raise
+    except (SystemExit, CancelledError) as exc:
+        if verdict.is_told_to_end(exc):
+            raise
+        raise BodyExitError(task.name, repr(exc)) from exc
     finally:
         CURRENT.reset(token)
 
