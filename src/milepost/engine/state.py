@@ -31,7 +31,7 @@ class State:
         if model is None:
             return data
         try:
-            return model.model_validate(data)
+            return model.model_validate(data, by_name=True)
         except ValueError as exc:  # pydantic's ValidationError is one; its text may hold data
             if self._last is None:
                 raise
@@ -39,9 +39,13 @@ class State:
 
     def take_in(self) -> None:
         """Let the state as it is now be what the next checkpoint saves."""
-        plain = self.value if self._model is None else self.value.model_dump()
+        plain = self.value if self._model is None else self._dumped()
         if self._last is not None or plain != {}:
             self._next = self._journal.codec.encode(plain)
+
+    def _dumped(self) -> Any:
+        """Return what the model can be made from again: by field name, nothing computed."""
+        return self.value.model_dump(by_alias=False, round_trip=True)
 
     def unsaved(self) -> Mapping[str, bytes]:
         if self._next is None or self._next == self._last:
