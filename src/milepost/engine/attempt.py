@@ -158,6 +158,8 @@ class Attempt:
     def _commit_in(self, store: Transactional, session: Any) -> Signal | None:
         journal, loop = self.journal, self.journal.innermost
         item_loop = loop if isinstance(loop, Loop) else None
+        state = journal.state
+        noted = None if state is None else state.noted
         if item_loop is not None:
             item_loop.count_item()
         try:
@@ -167,6 +169,8 @@ class Attempt:
         except BaseException as exc:
             if item_loop is not None:
                 item_loop.uncount_item()
+            if state is not None:
+                state.noted = noted
             if isinstance(exc, LeaseLostError):
                 journal.stop(self.leased.lose())
             raise

@@ -19,7 +19,13 @@ class Savable(Protocol):
 
 
 class OwnState(Savable, Protocol):
-    """The task's own state."""
+    """The task's own state.
+
+    Attributes:
+        noted: what the next checkpoint saves of it, encoded.
+    """
+
+    noted: bytes | None
 
     def take_in(self) -> None:
         """Let the state as it is now be what the next checkpoint saves."""
