@@ -593,3 +593,21 @@ def test_an_async_body_behind_a_plain_function_runs_when_called_directly(app):
         return sum_of(self, numbers)
 
     assert add([1, 2]) == 3
+
+
+def test_a_thread_of_the_bodys_own_has_no_attempt(app):
+    """asyncio.to_thread takes the context along; what is recorded there could get lost."""
+
+    @app.task(base=CheckpointableTask, bind=True)
+    async def spread(self):
+        assert await asyncio.to_thread(len, "ab") == 2
+        for use in (lambda: self.step(len, "ab"), lambda: self.state, self.checkpoint):
+            with pytest.raises(CheckpointError, match="in the thread that runs it"):
+                await asyncio.to_thread(use)
+        return self.step(len, "abc")
+
+    async def eagerly():
+        return spread.apply().get()
+
+    assert deliver(spread).value == spread.apply().get() == asyncio.run(eagerly()) == 3
+    assert asyncio.run(CALLS["direct"](spread)) == 3

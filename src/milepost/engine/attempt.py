@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from milepost.engine.journal import Journal
@@ -97,6 +98,8 @@ class Attempt:
             plan.is_draining,
         )
         self.forsaken = False
+        self.thread = get_ident()
+        """The thread that runs the body: what it records is for no other to touch."""
         self._state: State | None = None
 
     @property

@@ -10,9 +10,10 @@ import inspect
 import logging
 import os
 import uuid
-from asyncio import CancelledError
+from asyncio import CancelledError, iscoroutine
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from threading import get_ident
 from typing import Any
 
 import celery
@@ -114,7 +115,7 @@ def _number(request: Any) -> int:
 def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
-        return drive(call)
+        return drive(functools.partial(_called, attempt, call))
     except SoftTimeLimitExceeded:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
             raise Suspend(JobStatus.SCHEDULED, "soft time limit", delay=0.0) from None
@@ -125,6 +126,17 @@ def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
         raise BodyExitError(task.name, repr(exc)) from exc
     finally:
         CURRENT.reset(token)
+
+
+def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:
+    """Call the body; its coroutine may be driven by another thread than this one."""
+    value = call()
+    return _at_home(attempt, value) if iscoroutine(value) else value
+
+
+async def _at_home(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    attempt.thread = get_ident()
+    return await coroutine
 
 
 def _carry(task: Any, request: Any, body: Body) -> Ending:
