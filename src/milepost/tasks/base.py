@@ -13,6 +13,7 @@ from milepost.codec import Codec
 from milepost.errors import ConfigurationError
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
+from milepost.settings import Settings
 from milepost.tasks import message
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
@@ -234,9 +235,36 @@ def _declare_durable(cls: type[BaseTask]) -> None:
         raise ConfigurationError(
             f"{cls.__name__}: on_soft_time_limit={cls.on_soft_time_limit!r}: 'fail' or 'continue'"
         )
+    for name in ("lease_seconds", "checkpoint_every"):
+        _check_number(cls, name, (int, float), "a number of seconds above 0", above=0)
+    _check_number(cls, "max_crashes", int, "a whole number from 0", above=-1)
     for name in ("acks_late", "reject_on_worker_lost"):
         if not getattr(cls, name):
             raise ConfigurationError(
                 f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
                 "is acknowledged when the job has ended, and comes back when its worker dies"
+            )
+
+
+def _check_number(cls: type[BaseTask], name: str, kind: Any, what: str, *, above: float) -> None:
+    value = getattr(cls, name)
+    if value is None:
+        return
+    if not isinstance(value, kind) or isinstance(value, bool) or not value > above:
+        raise ConfigurationError(f"{cls.__name__}: {name}={value!r}: {what}")
+
+
+def check_leases(app: Any, settings: Settings) -> None:
+    """Refuse to start a worker that would not renew a task's leases in time.
+
+    Raises:
+        ConfigurationError: a task's lease leaves no room for one missed renewal.
+    """
+    for task in app.tasks.values():
+        lease = getattr(task, "durable", False) and task.lease_seconds
+        if lease and lease < 2 * settings.renew_seconds:
+            raise ConfigurationError(
+                f"task {task.name!r}: lease_seconds={lease} leaves no room for one missed renewal: "
+                f"its workers renew every renew_seconds={settings.renew_seconds}. Make the lease "
+                "at least twice as long, or renew more often"
             )
