@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import Attempt, Ending, run_attempt
+from milepost.engine.attempt import Attempt, run_attempt
+from milepost.engine.endings import Ending
 from milepost.engine.plan import Plan
 from milepost.errors import LeaseLostError, StoreUnavailableError
 from milepost.model import Delivery, Job, JobStatus, Settlement, Signal

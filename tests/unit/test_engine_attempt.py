@@ -8,8 +8,8 @@ from unittest.mock import ANY
 import pytest
 
 from harness import JOB, Bench, Killed, lost, retry, unavailable
-from milepost.engine.attempt import Unclaimed
-from milepost.errors import CrashLimitError, StoreUnavailableError
+from milepost.engine.endings import Unclaimed
+from milepost.errors import CrashLimitError, StoreError, StoreUnavailableError
 from milepost.events import (
     CheckpointSaved,
     DeliveryDropped,
@@ -547,3 +547,30 @@ def test_an_interrupt_among_gathered_results_still_stops_the_job():
     bench = Bench(body)
     bench.attempt()
     assert bench.job.status is JobStatus.PAUSED
+
+
+# -- ends that are not on record ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [StoreError("disk I/O error"), TimeoutError("time limit")])
+@pytest.mark.parametrize("body", [lambda task: 1, lambda task: 1 / 0])
+def test_an_end_that_is_not_on_record_is_none(problem, body):
+    """Celery is told nothing that the record does not say; the job is carried on from there."""
+    bench = Bench(body)
+    bench.store.refuse_next = [problem]
+    assert bench.attempt().status is None
+    assert bench.job.status is JobStatus.RUNNING
+    bench.lapse()
+    assert bench.inner.due(10) == [JOB]
+    with suppress(ZeroDivisionError):
+        bench.attempt()
+    assert bench.job.status.is_terminal
+
+
+def test_a_checkpoint_that_is_refused_is_an_error_of_the_task():
+    """Trying again would not help where what is written is the trouble."""
+    bench = Bench(lambda task: task.step(len, "abc"))
+    bench.store.refuse_next = [StoreError("it cannot take that name")]
+    with pytest.raises(StoreError, match="that name"):
+        bench.attempt()
+    assert bench.job.status is JobStatus.FAILED

@@ -9,8 +9,14 @@ from celery.exceptions import Ignore, Reject, WorkerTerminate
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask
-from milepost.errors import BodyExitError, CrashLimitError, JobFailedError
+from milepost.errors import (
+    BodyExitError,
+    CrashLimitError,
+    JobFailedError,
+    StoreUnavailableError,
+)
 from milepost.model import Delivery, JobStatus
+from milepost.runtime import runtime_of
 from milepost.tasks.message import FINISH_HEADER
 
 
@@ -242,3 +248,21 @@ def test_an_exit_that_was_asked_for_is_an_interruption(end):
     with pytest.raises(SystemExit):
         deliver(leave)
     assert record(app).status is JobStatus.INTERRUPTED
+
+
+def test_an_outage_uses_up_no_retry(monkeypatch):
+    """While the store is away nothing runs; autoretry_for must not count that as a try."""
+    monkeypatch.setattr("milepost.engine.lease.PATIENCE", 0.0)
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, name="any", autoretry_for=(Exception,), max_retries=1)
+    def any_error():
+        pytest.fail("it has no lease")
+
+    def away(*_):
+        raise StoreUnavailableError("memory://", "nobody home")
+
+    runtime_of(app).store.claim = away
+    outcome = deliver(any_error)
+    assert (outcome.state, outcome.value.requeue) == ("REJECTED", True)
+    assert sent(app) == []

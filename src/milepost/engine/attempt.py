@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import get_ident
 from typing import Any, TypeAlias
 
+from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased, outwait
 from milepost.engine.loops import Loop
@@ -43,38 +44,6 @@ logger = logging.getLogger("milepost")
 
 RESULT_NOT_KEPT = "its result is not kept in the record"
 
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The body returned, and its outcome is recorded."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The attempt ended without an outcome of its own: suspended, cancelled or superseded."""
-
-    status: JobStatus | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The delivery must not run now; the record says why."""
-
-    refused: Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """The store stayed away before anything ran; the delivery must come again."""
-
-    error: StoreUnavailableError
-
-
-Ending: TypeAlias = Completed | Stopped | Dropped | Unclaimed
-"""How carrying a job ended. An error of the body is raised instead, once it is recorded."""
 
 Body: TypeAlias = Callable[["Attempt"], Any]
 Finder: TypeAlias = Callable[[], bytes]
@@ -316,8 +285,27 @@ def _stop(attempt: Attempt, stop: Interrupt) -> Ending:
 def _settle(attempt: Attempt, settlement: Settlement) -> None:
     """Save what is pending and end the attempt, in one write.
 
-    What the store finds too large is left out, unless that would make a success of it.
+    Raises:
+        Superseded: the end is not known to be on record, and so is none: whatever Celery
+            were told now, a recovery carries the job on, or tells Celery what the record says.
+        ValueTooLargeError: the store takes nothing of that size, and it would be a success.
     """
+    job = attempt.job
+    try:
+        _write_end(attempt, settlement)
+    except ValueTooLargeError:
+        raise
+    except Exception as exc:  # of the store, or a time limit that hit while it wrote
+        logger.error("job %s steps aside: its end is not on record: %r", job.id, exc)
+        raise attempt.leased.lose() from exc
+    if attempt.runtime.emit:
+        attempt.runtime.emit(
+            JobSettled(job.id, job.task, job.fence, settlement.status, settlement.reason)
+        )
+
+
+def _write_end(attempt: Attempt, settlement: Settlement) -> None:
+    """Write a settlement; leave out what is too large, unless that would make a success of it."""
     job, delta = attempt.job, _last_delta(attempt)
     full = replace(settlement, delta=delta) if delta else settlement
     try:
@@ -329,16 +317,12 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
         is_message = exc.field == "message"
         lean = replace(full, message=None) if is_message else replace(full, delta=NOTHING)
         attempt.leased.settle(lean)
-    if attempt.runtime.emit:
-        attempt.runtime.emit(
-            JobSettled(job.id, job.task, job.fence, settlement.status, settlement.reason)
-        )
 
 
 def _last_delta(attempt: Attempt) -> Delta:
     """Return what is pending; a state that cannot be stored must not hide the error before."""
     try:
         return attempt.journal.pending()
-    except CodecError as exc:
+    except Exception as exc:  # of the codec, or of the state model's own code
         logger.warning("job %s: its last changes are not saved: %s", attempt.job.id, exc)
         return NOTHING

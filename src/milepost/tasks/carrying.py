@@ -22,18 +22,9 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import (
-    RESULT_NOT_KEPT,
-    Attempt,
-    Completed,
-    Dropped,
-    Ending,
-    Stopped,
-    Unclaimed,
-    begin,
-    run_attempt,
-)
+from milepost.engine.attempt import RESULT_NOT_KEPT, Attempt, begin, run_attempt
 from milepost.engine.drain import never
+from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.plan import Plan
 from milepost.errors import BodyExitError, JobFailedError
 from milepost.interrupts import Interrupt, Suspend
@@ -51,6 +42,10 @@ from milepost.tasks.station import drain_of, incarnation_of
 logger = logging.getLogger("milepost")
 
 Body = Callable[[Attempt], Any]
+
+
+class _PutBack(Reject, Ignore):
+    """A Reject that ``autoretry_for`` lets through: nothing has run that could be retried."""
 
 
 class ThrowawayStore(MemoryStore):
@@ -216,7 +211,7 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
     if isinstance(ending, Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
-        raise Reject(ending.error, requeue=True) from ending.error
+        raise _PutBack(ending.error, requeue=True) from ending.error
     if not (request.is_eager or request.called_directly):
         _tell(task, request, ending)
     raise Ignore(f"job {request.id} stopped: {ending.reason}")
