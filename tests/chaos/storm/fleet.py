@@ -58,7 +58,7 @@ class Fleet:
 
     @property
     def workers(self) -> list[WorkerProcess]:
-        """The prefork workers that are alive and not frozen."""
+        """The prefork workers that are alive, some of them frozen perhaps."""
         return [w for w in self.site.workers if w.process.poll() is None and w.pool == "prefork"]
 
     def add_worker(self) -> None:
