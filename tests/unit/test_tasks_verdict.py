@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery.exceptions import Ignore, Reject, WorkerTerminate
+from kombu.exceptions import OperationalError
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask
@@ -17,7 +18,7 @@ from milepost.errors import (
 )
 from milepost.model import Delivery, JobStatus
 from milepost.runtime import runtime_of
-from milepost.tasks.message import FINISH_HEADER
+from milepost.tasks.message import FINISH_HEADER, unpack
 
 
 class Mine(ValueError):
@@ -266,3 +267,28 @@ def test_an_outage_uses_up_no_retry(monkeypatch):
     outcome = deliver(any_error)
     assert (outcome.state, outcome.value.requeue) == ("REJECTED", True)
     assert sent(app) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"autoretry_for": (ValueError,)}])
+def test_a_retry_needs_no_broker(monkeypatch, options):
+    """What made the body fail may be the broker's outage; the record brings the retry later."""
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, bind=True, name="again", **options)
+    def again(self, number=1):
+        if options:
+            raise ValueError
+        raise self.retry((2,), countdown=7)
+
+    def send_task(*_, **__):
+        raise OperationalError("broker down")
+
+    monkeypatch.setattr(app, "send_task", send_task)
+    outcome = deliver(again)
+    job = record(app)
+    assert (outcome.state, job.status, job.delivery) == ("RETRY", JobStatus.SCHEDULED, 1)
+    if not options:
+        assert job.due_at == pytest.approx(job.started_at + 7, abs=2)
+        assert list(unpack(job.message, app).args) == [2]
+    with pytest.raises(OperationalError):
+        again.apply_async(retries=1, task_id="another")

@@ -1,5 +1,6 @@
 """The task base: a Celery task that can be made durable."""
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any, ClassVar
 
 import celery
 from celery._state import get_current_worker_task
+from kombu.exceptions import OperationalError
 
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError
@@ -18,6 +20,8 @@ from milepost.tasks import message
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.verdict import FINAL
+
+logger = logging.getLogger("milepost")
 
 DURABLE: dict[str, Any] = {
     "acks_late": True,
@@ -75,6 +79,8 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     ) -> Any:
         """Send the task, as in Celery; a durable one is on record before its message is sent.
 
+        A job's own retry needs no broker: it is on record, and a keeper sends it.
+
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
         """
@@ -84,9 +90,12 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             task_id, forget = self._prepare(args, kwargs, task_id, named)
             try:
                 return super().apply_async(args, kwargs, task_id, *places, **options)
-            except BaseException:
+            except BaseException as exc:
                 forget()
-                raise
+                if not (isinstance(exc, OperationalError) and self._is_retry(task_id, options)):
+                    raise
+                logger.warning("job %s: a keeper will send its retry: %s", task_id, exc)
+                return self.AsyncResult(str(task_id))
         return super().apply_async(args, kwargs, task_id, *places, **options)
 
     def retry(
@@ -111,6 +120,10 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         if attempt is not None and not self.request.is_eager:
             attempt.forsake()
         return super().replace(sig)
+
+    def _is_retry(self, task_id: str | None, options: Mapping[str, Any]) -> bool:
+        """Whether the job that runs here sends itself again."""
+        return bool(options.get("retries")) and task_id == self.request.id
 
     def _prepare(
         self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]
