@@ -23,7 +23,7 @@ SOURCE = Path(milepost.__file__).parent
 FLOORS = (
     ("_version", "clock", "errors", "history", "model", "query"),
     (
-        *("codec", "documents", "events", "extras", "guard", "interrupts"),
+        *("codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
         *("observer", "settings", "store"),
     ),
     ("codecs", "stores"),

@@ -16,6 +16,10 @@
     ├── CodecError
     │   ├── EncodeError
     │   └── DecodeError
+    ├── CallRefusedError            a guard holds a call back
+    │   ├── RateLimitedError
+    │   └── CircuitOpenError
+    ├── LimitExceededError          a call larger than its limit
     └── CheckpointError             the task uses its checkpoint wrongly
         ├── NameInUseError
         ├── ItemKeyError
@@ -38,6 +42,12 @@ from milepost.errors.codecs import (
     DecodeError,
     EncodeError,
 )
+from milepost.errors.guards import (
+    CallRefusedError,
+    CircuitOpenError,
+    LimitExceededError,
+    RateLimitedError,
+)
 from milepost.errors.jobs import (
     CrashLimitError,
     InvalidTransitionError,
@@ -58,7 +68,9 @@ from milepost.errors.stores import (
 )
 
 __all__ = [
+    "CallRefusedError",
     "CheckpointError",
+    "CircuitOpenError",
     "CodecError",
     "ConfigurationError",
     "CrashLimitError",
@@ -69,11 +81,13 @@ __all__ = [
     "JobFailedError",
     "JobNotFoundError",
     "LeaseLostError",
+    "LimitExceededError",
     "MilepostError",
     "MilepostWarning",
     "MissingExtraError",
     "NameInUseError",
     "NotTransactionalError",
+    "RateLimitedError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",
