@@ -24,6 +24,9 @@ class RateLimitedError(CallRefusedError):
         retry_after: seconds until it is worth trying again.
     """
 
+    def __init__(self, name: str, retry_after: float) -> None:
+        super().__init__(name, retry_after)
+
     @property
     def key(self) -> str:
         """The key of the limit."""
@@ -40,6 +43,9 @@ class CircuitOpenError(CallRefusedError):
         name: the breaker's name.
         retry_after: seconds until it lets the next call try.
     """
+
+    def __init__(self, name: str, retry_after: float) -> None:
+        super().__init__(name, retry_after)
 
     def __str__(self) -> str:
         return f"the circuit {self.name!r} is open: try again in {self.retry_after:.1f} s"
