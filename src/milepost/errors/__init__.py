@@ -20,6 +20,9 @@
     │   ├── RateLimitedError
     │   └── CircuitOpenError
     ├── LimitExceededError          a call larger than its limit
+    ├── ServiceError                a call to an external service failed
+    │   ├── ServiceUnreachableError
+    │   └── ServiceResponseError
     └── CheckpointError             the task uses its checkpoint wrongly
         ├── NameInUseError
         ├── ItemKeyError
@@ -41,6 +44,11 @@ from milepost.errors.codecs import (
     CodecError,
     DecodeError,
     EncodeError,
+)
+from milepost.errors.external import (
+    ServiceError,
+    ServiceResponseError,
+    ServiceUnreachableError,
 )
 from milepost.errors.guards import (
     CallRefusedError,
@@ -88,6 +96,9 @@ __all__ = [
     "NameInUseError",
     "NotTransactionalError",
     "RateLimitedError",
+    "ServiceError",
+    "ServiceResponseError",
+    "ServiceUnreachableError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",
