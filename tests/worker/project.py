@@ -289,7 +289,7 @@ def hold_the_gil(self, seconds):
 # -- guarded calls -----------------------------------------------------------------------------
 
 
-@plain(name="hammer")
+@plain(name="hammer", acks_late=True)
 def hammer(key, limit, seconds, estimate, actual):
     """Ask under one limit as fast as it lets, and note when each call was admitted.
 
@@ -305,10 +305,17 @@ def hammer(key, limit, seconds, estimate, actual):
             limits.settle(answer.permit, actual)
         else:
             time.sleep(answer.seconds)
-    (FOLDER / f"admitted-{os.getpid()}").write_text("".join(lines))
+    _leave(lines)
 
 
-@plain(name="hammer_guarded")
+def _leave(lines):
+    """Lay out the lines of this process, all at once."""
+    part = FOLDER / f"part-{os.getpid()}"
+    part.write_text("".join(lines))
+    part.rename(FOLDER / f"admitted-{os.getpid()}")
+
+
+@plain(name="hammer_guarded", acks_late=True)
 def hammer_guarded(key, limit, seconds):
     """The same through the guard, from fifty coroutines."""
     guard, lines = RateGuard(milepost.store.limits, key, Limit(**limit), max_wait=None), []
@@ -327,7 +334,7 @@ def hammer_guarded(key, limit, seconds):
                 await asyncio.gather(*(call() for _ in range(50)))
 
     asyncio.run(main())
-    (FOLDER / f"admitted-{os.getpid()}").write_text("".join(lines))
+    _leave(lines)
 
 
 @plain(name="hold_a_place")
@@ -338,7 +345,7 @@ def hold_a_place(key, limit):
         wait_for_gate("never")
 
 
-@plain(name="call_what_is_down")
+@plain(name="call_what_is_down", acks_late=True)
 def call_what_is_down(name, given):
     """Call through a breaker until the test says stop; each call that goes through is noted."""
     guard = BreakerGuard(milepost.store.documents, name, **given)
