@@ -41,8 +41,7 @@ def measure(ground: Ground) -> Iterator[Figure]:
     def acquire_and_settle(key: str, limit: Limit) -> None:
         answer = store.limits.acquire(key, limit, 100)
         assert isinstance(answer, Admitted)
-        store.limits.settle(answer.permit, 50)
-        store.limits.release(answer.permit)
+        store.limits.release(answer.permit, 50)
 
     def guarded() -> None:
         with guard.calling(100) as call:
@@ -63,7 +62,7 @@ def measure(ground: Ground) -> Iterator[Figure]:
         },
     )
     words = {
-        "limit": "acquire, settle and release of a call, Redis",
+        "limit": "`acquire`, then `release` with what it took, Redis",
         "full": "the same, every bucket of the window in use",
         "guard": "a call through `RateGuard`, settled",
         "breaker": "a call through a closed `BreakerGuard`",
