@@ -17,6 +17,13 @@
     ├── CodecError
     │   ├── EncodeError
     │   └── DecodeError
+    ├── CallRefusedError            a guard holds a call back
+    │   ├── RateLimitedError
+    │   └── CircuitOpenError
+    ├── LimitExceededError          a call larger than its limit
+    ├── ServiceError                a call to an external service failed
+    │   ├── ServiceUnreachableError
+    │   └── ServiceResponseError
     └── CheckpointError             the task uses its checkpoint wrongly
         ├── NameInUseError
         ├── ItemKeyError
@@ -38,6 +45,17 @@ from milepost.errors.codecs import (
     CodecError,
     DecodeError,
     EncodeError,
+)
+from milepost.errors.external import (
+    ServiceError,
+    ServiceResponseError,
+    ServiceUnreachableError,
+)
+from milepost.errors.guards import (
+    CallRefusedError,
+    CircuitOpenError,
+    LimitExceededError,
+    RateLimitedError,
 )
 from milepost.errors.jobs import (
     BodyExitError,
@@ -61,7 +79,9 @@ from milepost.errors.stores import (
 
 __all__ = [
     "BodyExitError",
+    "CallRefusedError",
     "CheckpointError",
+    "CircuitOpenError",
     "CodecError",
     "ConfigurationError",
     "CrashLimitError",
@@ -72,11 +92,16 @@ __all__ = [
     "JobFailedError",
     "JobNotFoundError",
     "LeaseLostError",
+    "LimitExceededError",
     "MilepostError",
     "MilepostWarning",
     "MissingExtraError",
     "NameInUseError",
     "NotTransactionalError",
+    "RateLimitedError",
+    "ServiceError",
+    "ServiceResponseError",
+    "ServiceUnreachableError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError
+from milepost.guard import Declaration
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
 from milepost.settings import Settings
@@ -45,6 +46,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             define ``migrate_checkpoint(data, from_version)``, which returns the data as the
             new code wants them.
         codec: how its values become bytes. None: the application's codec.
+        guards: what stands before each run of its body, in this order; see
+            :mod:`milepost.guards.declared`. A job that is held back frees its slot and
+            comes again.
         keep_result: whether the return value is kept in the job's record.
         on_soft_time_limit: ``fail``: the job fails, as in Celery; ``continue``: it frees its
             slot and goes on in a new attempt, if it has saved anything since it began.
@@ -57,11 +61,14 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     max_crashes: ClassVar[int | None] = None
     checkpoint_version: ClassVar[int] = 1
     codec: ClassVar[Codec | None] = None
+    guards: ClassVar[Sequence[Declaration]] = ()
     keep_result: ClassVar[bool] = True
     on_soft_time_limit: ClassVar[str] = "fail"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if cls.guards:
+            _check_guards(cls)
         if cls.durable:
             _declare_durable(cls)
             wrap_run(cls)
@@ -281,3 +288,17 @@ def check_leases(app: Any, settings: Settings) -> None:
                 f"its workers renew every renew_seconds={settings.renew_seconds}. Make the lease "
                 "at least twice as long, or renew more often"
             )
+
+
+def _check_guards(cls: type[BaseTask]) -> None:
+    wrong = [guard for guard in cls.guards if not callable(getattr(guard, "build", None))]
+    if wrong:
+        raise ConfigurationError(
+            f"{cls.__name__}: guards = (…, {wrong[0]!r}): declare them with Rate(…) and "
+            "Breaker(…) of milepost.guards.declared, which find their store later"
+        )
+    if not cls.durable:
+        raise ConfigurationError(
+            f"{cls.__name__}: guards= is for durable tasks: a job that is held back has to come "
+            "again, and only a recorded one does"
+        )

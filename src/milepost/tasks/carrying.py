@@ -37,6 +37,7 @@ from milepost.tasks import announce, message, verdict
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
+from milepost.tasks.guarding import guarded
 from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
@@ -90,6 +91,8 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
     body = functools.partial(_body, task=task, call=call)
     if request.is_eager:
         return _translate(task, request, _carry_throwaway(task, request, body))
+    if task.guards:
+        body = functools.partial(guarded, task, body)
     return _translate(task, request, _carry(task, request, body))
 
 
