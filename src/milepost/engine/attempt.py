@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from milepost.engine.calls import Calls
 from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased, outwait
 from milepost.engine.loops import Loop
@@ -97,11 +98,19 @@ class Attempt:
             plan.is_draining,
         )
         self.forsaken = False
+        self._calls: Calls | None = None
         self._state: State | None = None
 
     @property
     def fence(self) -> int:
         return self.leased.lease.fence
+
+    @property
+    def calls(self) -> Calls:
+        """The job's calls that cost money, loaded on first use."""
+        if self._calls is None:
+            self._calls = Calls(self.journal)
+        return self._calls
 
     def state(self, model: Any) -> Any:
         """Return the task's state object, loaded on first use."""

@@ -4,6 +4,7 @@
 
     MilepostError
     ├── ConfigurationError          wrong before any job ran
+    │   ├── LLMPriceUnknownError
     │   └── MissingExtraError
     ├── JobNotFoundError
     ├── InvalidTransitionError
@@ -16,11 +17,27 @@
     ├── CodecError
     │   ├── EncodeError
     │   └── DecodeError
-    └── CheckpointError             the task uses its checkpoint wrongly
-        ├── NameInUseError
-        ├── ItemKeyError
-        ├── StepResultError
-        └── NotTransactionalError
+    ├── CheckpointError             the task uses its checkpoint wrongly
+    │   ├── NameInUseError
+    │   ├── ItemKeyError
+    │   ├── StepResultError
+    │   └── NotTransactionalError
+    ├── LLMError                    a model did not answer as it should
+    │   ├── LLMPassingError         worth another try
+    │   │   ├── LLMRateLimitedError
+    │   │   ├── LLMOverloadedError
+    │   │   ├── LLMUnreachableError
+    │   │   └── LLMAnswerLostError  sent, and perhaps billed
+    │   │       ├── LLMTimeoutError
+    │   │       ├── LLMConnectionError
+    │   │       └── LLMStreamEndedError
+    │   ├── LLMAuthError
+    │   ├── LLMBadRequestError
+    │   │   └── LLMContextTooLongError
+    │   ├── LLMRefusedError
+    │   ├── LLMTruncatedError
+    │   └── LLMInvalidOutputError
+    └── LLMRequestChangedError      an answer on record is another request's
 
 Each takes its facts as arguments and builds its message from them, so that every one of
 them survives pickle and Celery's JSON result backends.
@@ -43,6 +60,25 @@ from milepost.errors.jobs import (
     InvalidTransitionError,
     JobFailedError,
     JobNotFoundError,
+)
+from milepost.errors.llm import (
+    LLMAnswerLostError,
+    LLMAuthError,
+    LLMBadRequestError,
+    LLMConnectionError,
+    LLMContextTooLongError,
+    LLMError,
+    LLMInvalidOutputError,
+    LLMOverloadedError,
+    LLMPassingError,
+    LLMPriceUnknownError,
+    LLMRateLimitedError,
+    LLMRefusedError,
+    LLMRequestChangedError,
+    LLMStreamEndedError,
+    LLMTimeoutError,
+    LLMTruncatedError,
+    LLMUnreachableError,
 )
 from milepost.errors.root import (
     ConfigurationError,
@@ -68,6 +104,23 @@ __all__ = [
     "ItemKeyError",
     "JobFailedError",
     "JobNotFoundError",
+    "LLMAnswerLostError",
+    "LLMAuthError",
+    "LLMBadRequestError",
+    "LLMConnectionError",
+    "LLMContextTooLongError",
+    "LLMError",
+    "LLMInvalidOutputError",
+    "LLMOverloadedError",
+    "LLMPassingError",
+    "LLMPriceUnknownError",
+    "LLMRateLimitedError",
+    "LLMRefusedError",
+    "LLMRequestChangedError",
+    "LLMStreamEndedError",
+    "LLMTimeoutError",
+    "LLMTruncatedError",
+    "LLMUnreachableError",
     "LeaseLostError",
     "MilepostError",
     "MilepostWarning",

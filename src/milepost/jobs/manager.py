@@ -7,7 +7,7 @@ from typing import Any
 from milepost.engine.attempt import RESULT_NOT_KEPT
 from milepost.engine.migration import as_people_see_it
 from milepost.engine.plan import Checkpoint
-from milepost.engine.scope import without_loops
+from milepost.engine.scope import without_books, without_loops
 from milepost.errors import ConfigurationError, InvalidTransitionError
 from milepost.history import Act
 from milepost.jobs.bulk import Bulk, on_each
@@ -236,15 +236,16 @@ class CeleryJobManager:
 
         Args:
             job_id: which job.
-            from_start: drop everything it has recorded. False: the steps of its body keep
-                their results, while its loops begin again.
+            from_start: drop everything it has recorded but what it has spent. False: the steps
+                of its body keep their results, while its loops begin again.
             by: who asks.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended; cancel it first.
         """
-        drop = None if from_start else without_loops(self._runtime.store.load(job_id))
+        fields = self._runtime.store.load(job_id)
+        drop = without_books(fields) if from_start else without_loops(fields)
         return self._sender.reopen(job_id, Act.RESTART, drop, by)
 
     def bulk(self, act: str, *, by: str = "", everything: bool = False, **wanted: Any) -> Bulk:

@@ -74,6 +74,7 @@ def wrap_run(cls: Any) -> None:
         return _enter(self, functools.partial(function, *bound, **kwargs), is_async)
 
     cls.run = run
+    cls.milepost_is_async = is_async
     cls.milepost_fingerprint = fingerprint_of(cls, function)
 
 

@@ -1,0 +1,292 @@
+"""One question to a model, from the request to the answer on record.
+
+Each sending is admitted first (budget, limit), put on record, sent, and counted. A failure that
+may pass is tried again; where that takes long, the job is put off and its slot is free.
+"""
+
+import asyncio
+import functools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from milepost.budget import Budget, Estimate
+from milepost.engine.attempt import Attempt
+from milepost.errors import (
+    LLMAnswerLostError,
+    LLMError,
+    LLMInvalidOutputError,
+    LLMPassingError,
+    LLMPriceUnknownError,
+    LLMRefusedError,
+    LLMRequestChangedError,
+    LLMTruncatedError,
+)
+from milepost.interrupts import Suspend
+from milepost.llm import (
+    NO_USAGE,
+    Finish,
+    LLMClient,
+    LLMRequest,
+    LLMResponse,
+    Prices,
+    Usage,
+    estimated_tokens,
+    most_output,
+)
+from milepost.model import JobStatus
+from milepost.tasks.parsing import Misfit, Shape, repaired
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds: bounds of what the exponential back-off may choose from."""
+BUDGET_SPENT = "budget"
+"""What the reason begins with for which a job is paused whose budget is spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a task asks models; see :class:`milepost.tasks.llm.LLMTask` for each."""
+
+    client: LLMClient
+    budget: Budget | None
+    prices: Prices | None
+    tries: int
+    patience: float
+    repairs: int
+    ask_changed: bool
+    redact: Callable[[str], str] | None
+
+
+@dataclass(slots=True)
+class Question:
+    """One question on its way.
+
+    Attributes:
+        path: where in the code it is asked.
+        request: what is asked first.
+        shape: what the answer must be; None: any text.
+        tries: how often this attempt has sent it.
+        failures: how often it was sent in vain, by earlier attempts too.
+        usage: what its turns have used.
+        money: what they have cost; None: nobody knows.
+        latency: seconds they took.
+    """
+
+    path: str
+    request: LLMRequest
+    shape: Shape | None
+    mark: str = ""
+    tries: int = 0
+    failures: int = 0
+    usage: Usage = NO_USAGE
+    money: Decimal | None = None
+    latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.mark = self.request.hash
+
+
+class Asker:
+    """Asks models for one attempt.
+
+    Args:
+        terms: the task's.
+        attempt: on whose behalf.
+
+    Attributes:
+        stopping: why nothing more may be sent; None while it may.
+        in_flight: the coroutines that wait for a model.
+    """
+
+    def __init__(self, terms: Terms, attempt: Attempt) -> None:
+        self.terms = terms
+        self.calls = attempt.calls
+        self.stopping: BaseException | None = None
+        self.in_flight: set[Any] = set()
+        self._clock = attempt.runtime.clock
+
+    async def ask(self, question: Question, answer: Mapping[str, Any] | None) -> LLMResponse:
+        """Return the answer on record, or ask and put it there.
+
+        Args:
+            question: what to ask.
+            answer: what is on record.
+
+        Raises:
+            LLMRequestChangedError: the answer on record is another request's.
+            LLMError: no answer that can be used.
+            Suspend: the budget is spent, or it would have to wait for long.
+        """
+        if answer is not None:
+            if answer["mark"] == question.mark:
+                return _replayed(answer, question.shape)
+            if not self.terms.ask_changed:
+                raise LLMRequestChangedError(question.path)
+        question.failures = self.calls.failures(question.path, question.mark)
+        if question.failures >= self.terms.tries:
+            problem = f"sent {question.failures} times, and no answer came or its worker died"
+            raise LLMAnswerLostError(*_who(question.request), problem)
+        response = await self._converse(question)
+        await self.calls.record(question.path, _kept(question, response))
+        return response
+
+    async def _converse(self, question: Question) -> LLMResponse:
+        """Ask, and ask for repair while the answer does not fit."""
+        request = question.request
+        misfit = Misfit("")
+        for _ in range(self.terms.repairs + 1):
+            response = await self._send(question, request)
+            _check_whole(question.request, response)
+            if question.shape is None:
+                return response
+            parsed = question.shape.parse(response.text)
+            if not isinstance(parsed, Misfit):
+                return replace(response, parsed=parsed)
+            misfit = parsed
+            request = repaired(question.request, response.text, misfit)
+        turns = f"after {self.terms.repairs + 1} turns"
+        raise LLMInvalidOutputError(*_who(request), f"{turns}: {misfit.problem}")
+
+    async def _send(self, question: Question, request: LLMRequest) -> LLMResponse:
+        """Send a request until it is answered, or trying again is no use."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(LLMPassingError),
+            stop=lambda _: question.failures >= self.terms.tries,
+            wait=functools.partial(_wait, question),
+            sleep=functools.partial(self._rest_or_put_off, question),
+            reraise=True,
+        )
+        response: LLMResponse = await retrying(self._send_once, question, request)
+        return response
+
+    async def _send_once(self, question: Question, request: LLMRequest) -> LLMResponse:
+        estimate = self._estimate(request)
+        await self._fit_budget(estimate)
+        if self.stopping is not None:
+            raise self.stopping
+        question.tries += 1
+        path = question.path
+        await self.calls.send(path, question.mark, question.failures, estimate)
+        try:
+            response = await self._complete(request)
+        except BaseException as exc:
+            # Of what is no error of the client's nobody knows whether it was billed.
+            is_known = isinstance(exc, LLMError) and not isinstance(exc, LLMAnswerLostError)
+            end = self.calls.withdraw if is_known else self.calls.lose
+            end(path, estimate)
+            question.failures += 1
+            raise
+        money = self._cost(request, response.usage)
+        self.calls.bill(path, estimate, response.usage, money)
+        question.usage += response.usage
+        question.latency += response.latency
+        question.money = money if question.money is None else question.money + (money or 0)
+        redact = self.terms.redact
+        return response if redact is None else replace(response, text=redact(response.text))
+
+    async def _complete(self, request: LLMRequest) -> LLMResponse:
+        task = asyncio.current_task()
+        self.in_flight.add(task)
+        try:
+            return await self.terms.client.complete(request)
+        finally:
+            self.in_flight.discard(task)
+
+    # -- what it may cost ----------------------------------------------------------------------
+
+    async def _fit_budget(self, estimate: Estimate) -> None:
+        """Wait while calls in flight may leave something of the budget.
+
+        Raises:
+            Suspend: they will not; the job is paused.
+        """
+        budget = self.calls.granted or self.terms.budget
+        if budget is None:
+            return
+        while why := budget.refuses(self.calls.spend, self.calls.held, estimate):
+            if not await self.calls.until_freed():
+                raise Suspend(JobStatus.PAUSED, f"{BUDGET_SPENT}: {why}")
+
+    def _estimate(self, request: LLMRequest) -> Estimate:
+        usage = Usage(estimated_tokens(request), most_output(request))
+        money = self._cost(request, usage)
+        budget = self.calls.granted or self.terms.budget
+        if money is None and budget is not None and budget.money is not None:
+            raise LLMPriceUnknownError(*_who(request))
+        return Estimate(usage.total, money or Decimal(0))
+
+    def _cost(self, request: LLMRequest, usage: Usage) -> Decimal | None:
+        prices = self.terms.prices
+        return None if prices is None else prices.cost(request.provider, request.model, usage)
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    async def _rest_or_put_off(self, question: Question, seconds: float) -> None:
+        if seconds > self.terms.patience:
+            self.calls.put_off(question.path, question.mark, question.failures)
+        await self._rest(seconds, f"{question.request.provider}: waits to be asked again")
+
+    async def _rest(self, seconds: float, why: str) -> None:
+        """Wait here where it is short, else put the job off.
+
+        Raises:
+            Suspend: its slot is free for so long.
+        """
+        if self.stopping is not None:
+            raise self.stopping
+        if seconds > self.terms.patience:
+            raise Suspend(JobStatus.SCHEDULED, why, delay=seconds)
+        await self._clock.rest(seconds)
+
+
+def _wait(question: Question, state: RetryCallState) -> float:
+    """Return the seconds to wait: as the provider says, else exponential with full jitter."""
+    failed = state.outcome.exception() if state.outcome else None
+    if isinstance(failed, LLMPassingError) and failed.retry_after:
+        return failed.retry_after * random.uniform(1.0, 1.1)
+    return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (question.failures - 1)))
+
+
+def _who(request: LLMRequest) -> tuple[str, str]:
+    return request.provider, request.model
+
+
+def _check_whole(request: LLMRequest, response: LLMResponse) -> None:
+    if response.finish is Finish.LENGTH:
+        length = f"the answer was cut off after {response.usage.output_tokens} tokens"
+        raise LLMTruncatedError(*_who(request), f"{length}; raise max_tokens")
+    if response.finish is Finish.REFUSED:
+        raise LLMRefusedError(*_who(request), "it would not answer")
+
+
+def _kept(question: Question, response: LLMResponse) -> dict[str, Any]:
+    """Return what is put on record of an answer."""
+    return {
+        "mark": question.mark,
+        "text": response.text,
+        "model": response.model,
+        "finish": str(response.finish),
+        "usage": [
+            question.usage.input_tokens,
+            question.usage.output_tokens,
+            question.usage.cached_tokens,
+        ],
+        "money": None if question.money is None else f"{question.money:f}",
+        "latency": round(question.latency, 6),
+        "tries": question.tries,
+    }
+
+
+def _replayed(answer: Mapping[str, Any], shape: Shape | None) -> LLMResponse:
+    return LLMResponse(
+        answer["text"],
+        Usage(*answer["usage"]),
+        Finish(answer["finish"]),
+        answer["model"],
+        answer["latency"],
+        None if shape is None else shape.parse(answer["text"]),
+    )
