@@ -62,12 +62,11 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
 
     ``steps`` holds results by name; ``loops`` the position, ``[done, cursor]``,
     ``{"keys": […]}`` or ``{"finished": n}`` by name; ``maps`` results by name and key;
-    ``state`` the dumped state; ``data`` what ``save_checkpoint`` was given; ``calls`` answers
-    of models by name; ``sent`` calls without an answer; ``spend`` what all have cost and
-    ``budget`` what they may, where somebody has granted one.
+    ``state`` the dumped state; ``data`` what ``save_checkpoint`` was given. A job
+    that asks models has ``calls`` too, their answers by name, ``sent`` for those without one,
+    ``spend`` for what all have cost, and ``budget`` where somebody has granted one.
     """
     seen: Checkpoint = {"steps": {}, "loops": {}, "maps": {}, "state": None, "data": None}
-    seen |= {"calls": {}, "sent": {}, "spend": None, "budget": None}
     for field, data in stored.items():
         kind, (path, _, part) = field[0], field[1:].partition(":")
         if kind == META:
@@ -84,7 +83,7 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
         elif kind == RESULT:
             seen["maps"].setdefault(path, {})[part] = value
         elif kind in (ANSWER, SENT):
-            seen["calls" if kind == ANSWER else "sent"][field[1:]] = value
+            seen.setdefault("calls" if kind == ANSWER else "sent", {})[field[1:]] = value
         else:
             seen[WHOLE[kind]] = value
     return seen
