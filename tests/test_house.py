@@ -23,8 +23,8 @@ SOURCE = Path(milepost.__file__).parent
 FLOORS = (
     ("_version", "clock", "errors", "history", "model", "query"),
     (
-        *("codec", "documents", "events", "extras", "guard", "interrupts"),
-        *("budget", "llm", "observer", "settings", "store"),
+        *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
+        *("llm", "observer", "settings", "store"),
     ),
     ("codecs", "llms", "stores"),
     ("guards", "observers", "runtime", "security"),

@@ -65,6 +65,21 @@ class JobRecovered:
     finishing: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """A circuit breaker went from one state to another: ``closed``, ``open``, ``half-open``."""
+
+    name: str
+    before: str
+    after: str
+
+
 Event: TypeAlias = (
-    JobStarted | CheckpointSaved | JobSettled | LeaseLost | DeliveryDropped | JobRecovered
+    JobStarted
+    | CheckpointSaved
+    | JobSettled
+    | LeaseLost
+    | DeliveryDropped
+    | JobRecovered
+    | CircuitChanged
 )

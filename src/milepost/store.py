@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from milepost.documents import Documents
 from milepost.history import Act
+from milepost.limits import Limits
 from milepost.model import (
     Claim,
     Delivery,
@@ -56,6 +57,11 @@ class Store(Protocol):
     @property
     def documents(self) -> Documents:
         """What processes share in this store beside jobs."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """How much those who share this store may ask of others."""
         ...
 
     def create(self, job: NewJob) -> bool:

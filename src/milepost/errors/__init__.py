@@ -17,6 +17,10 @@
     ├── CodecError
     │   ├── EncodeError
     │   └── DecodeError
+    ├── CallRefusedError            a guard holds a call back
+    │   ├── RateLimitedError
+    │   └── CircuitOpenError
+    ├── LimitExceededError          a call larger than its limit
     ├── CheckpointError             the task uses its checkpoint wrongly
     │   ├── NameInUseError
     │   ├── ItemKeyError
@@ -54,6 +58,12 @@ from milepost.errors.codecs import (
     CodecError,
     DecodeError,
     EncodeError,
+)
+from milepost.errors.guards import (
+    CallRefusedError,
+    CircuitOpenError,
+    LimitExceededError,
+    RateLimitedError,
 )
 from milepost.errors.jobs import (
     CrashLimitError,
@@ -94,7 +104,9 @@ from milepost.errors.stores import (
 )
 
 __all__ = [
+    "CallRefusedError",
     "CheckpointError",
+    "CircuitOpenError",
     "CodecError",
     "ConfigurationError",
     "CrashLimitError",
@@ -122,11 +134,13 @@ __all__ = [
     "LLMTruncatedError",
     "LLMUnreachableError",
     "LeaseLostError",
+    "LimitExceededError",
     "MilepostError",
     "MilepostWarning",
     "MissingExtraError",
     "NameInUseError",
     "NotTransactionalError",
+    "RateLimitedError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",

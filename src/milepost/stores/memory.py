@@ -28,6 +28,7 @@ from milepost.settings import Settings
 from milepost.store import Store
 from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
+from milepost.stores.memory_limits import MemoryLimits
 from milepost.stores.record import Record
 
 
@@ -96,6 +97,7 @@ class MemoryStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self.documents = MemoryDocuments(self._clock)
+        self.limits = MemoryLimits(self._clock)
         self._retention = retention
         self._limit = max_value_bytes
         self._records: dict[str, Record] = {}

@@ -7,7 +7,8 @@ Keys, where ``ns`` is the namespace::
     ns:index              zset   job id → the moment (ms) somebody should look after it
     ns:jobs               zset   job id → the moment (ms) it was created
 
-What is shared beside jobs is in :mod:`~milepost.stores.redis.documents`.
+What is shared beside jobs is in :mod:`~milepost.stores.redis.documents` and
+:mod:`~milepost.stores.redis.limits`.
 
 A call whose reply was lost may have been executed. Sent again it is answered as the first
 one would have been: calls that win or ask something carry a nonce, which the record remembers, and
@@ -47,6 +48,7 @@ from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.redis import lua
 from milepost.stores.redis.documents import RedisDocuments
+from milepost.stores.redis.limits import RedisLimits
 from milepost.stores.redis.listing import Listing
 from milepost.stores.redis.record import described, ms, read_job, text, written
 from milepost.stores.redis.wire import Command, Wire
@@ -70,6 +72,7 @@ class RedisStore:
         self._retention = ms(settings.retention)
         self._listing = Listing(wire, settings.namespace, self._retention)
         self.documents = RedisDocuments(wire, settings.namespace)
+        self.limits = RedisLimits(wire, settings.namespace)
         self._limit = settings.max_value_bytes
         self._resent: dict[str, tuple[int, int]] = {}
 

@@ -170,6 +170,12 @@ ADD = """
     RETURNING total
 """
 TOTALS = "SELECT counter, total FROM {counters} WHERE name = :name"
+LOCK_WINDOW = """
+    INSERT INTO {limits} (name, idle_from, kept) VALUES (:name, 0, '')
+    ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING kept, {now}
+"""
+KEEP_WINDOW = "UPDATE {limits} SET kept = :kept, idle_from = :idle_from WHERE name = :name"
+DROP_WINDOWS = "DELETE FROM {limits} WHERE idle_from <= {now}"
 
 
 CHANGE = "UPDATE {jobs} SET {changes} WHERE id = :id"
@@ -209,6 +215,9 @@ class Statements:
     next_document: str = NEXT_DOCUMENT
     add: str = ADD
     totals: str = TOTALS
+    lock_window: str = LOCK_WINDOW
+    keep_window: str = KEEP_WINDOW
+    drop_windows: str = DROP_WINDOWS
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Statements":

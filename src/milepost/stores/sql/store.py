@@ -33,6 +33,7 @@ from milepost.stores.sql.database import Database, transaction
 from milepost.stores.sql.dialect import Dialect, Link, Params, clean
 from milepost.stores.sql.documents import SqlDocuments
 from milepost.stores.sql.joining import driver_connection
+from milepost.stores.sql.limits import SqlLimits
 from milepost.stores.sql.listing import Listing
 from milepost.stores.sql.record import metadata_text, record_of
 from milepost.stores.sql.sessions import draw
@@ -55,6 +56,7 @@ class SqlStore(Control, Listing):
         self._limit = settings.max_value_bytes
         self._dialect = dialect
         self.documents = SqlDocuments(self._database)
+        self.limits = SqlLimits(self._database)
 
     # -- the life of an attempt --------------------------------------------------------
 
@@ -264,6 +266,7 @@ class SqlStore(Control, Listing):
         dropped = 0
         while batch := self._call(lambda link, _: self._purge(link)):
             dropped += batch
+        self.limits.purge()
         return dropped
 
     def _purge(self, link: Link) -> int:
