@@ -24,7 +24,8 @@ class Calls:
     Attributes:
         spend: what all calls of the job have cost.
         granted: the budget that somebody has granted the job; None: what its task declares.
-        held: what the calls in flight may cost.
+        held: what the calls under way may cost.
+        line: where calls wait for their turn, so that one asks the limit and not all do.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -35,7 +36,8 @@ class Calls:
         granted = stored.recall(BUDGET, None)
         self.granted = None if granted is None else Budget.of(granted)
         self.held = Estimate()
-        self._in_flight = 0
+        self.line = asyncio.Lock()
+        self._holding = 0
         self._left: dict[str, Mapping[str, Any]] = {}
         self._too_large: dict[str, ValueTooLargeError] = {}
         self._flushing: asyncio.Future[None] | None = None
@@ -77,28 +79,25 @@ class Calls:
         Raises:
             Suspend, Cancel, Superseded: it must not be sent, and counts as not sent.
         """
-        self.held += estimate
-        self._in_flight += 1
         self._note(SENT + path, _left(mark, failures, estimate, sent=True))
         try:
             await self.save()
         except BaseException:
-            self.withdraw(path, estimate)
+            self.withdraw(path)
             raise
 
-    def withdraw(self, path: str, estimate: Estimate) -> None:
+    def withdraw(self, path: str) -> None:
         """Take a call back that was certainly not billed."""
-        self._free(estimate)
         self._journal.drop(SENT + path)
 
     def lose(self, path: str, estimate: Estimate) -> None:
         """Count a call as ambiguous: it may have been billed, and nobody has its answer."""
-        self.withdraw(path, estimate)
+        self.withdraw(path)
         self._count_ambiguous(estimate)
 
-    def bill(self, path: str, estimate: Estimate, usage: Usage, money: Any) -> None:
+    def bill(self, path: str, usage: Usage, money: Decimal | None) -> None:
         """Count what a call has cost whose answer is there."""
-        self.withdraw(path, estimate)
+        self.withdraw(path)
         self.spend = self.spend.with_call(usage, money)
         self._note(SPEND, self.spend.plain())
 
@@ -160,21 +159,27 @@ class Calls:
                 self._too_large[exc.field] = exc
                 self._journal.drop(exc.field)
 
+    def hold(self, estimate: Estimate) -> None:
+        """Count what a call may cost, until :meth:`free`, against the budget of the others."""
+        self.held += estimate
+        self._holding += 1
+
+    def free(self, estimate: Estimate) -> None:
+        """Learn that a call has ended, whatever it has cost."""
+        self.held -= estimate
+        self._holding -= 1
+        if self._freed is not None:
+            self._freed.set_result(None)
+            self._freed = None
+
     async def until_freed(self) -> bool:
-        """Wait until a call in flight has ended; False where there is none."""
-        if not self._in_flight:
+        """Wait until a call has ended that is held; False where there is none."""
+        if not self._holding:
             return False
         if self._freed is None:
             self._freed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._freed)
         return True
-
-    def _free(self, estimate: Estimate) -> None:
-        self.held -= estimate
-        self._in_flight -= 1
-        if self._freed is not None:
-            self._freed.set_result(None)
-            self._freed = None
 
 
 def _left(mark: str, failures: int, estimate: Estimate, *, sent: bool) -> dict[str, Any]:

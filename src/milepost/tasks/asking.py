@@ -7,7 +7,8 @@ may pass is tried again; where that takes long, the job is put off and its slot 
 import asyncio
 import functools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -17,18 +18,20 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from milepost.budget import Budget, Estimate
 from milepost.engine.attempt import Attempt
 from milepost.errors import (
+    CallRefusedError,
     LLMAnswerLostError,
     LLMError,
     LLMInvalidOutputError,
     LLMPassingError,
     LLMPriceUnknownError,
+    LLMRateLimitedError,
     LLMRefusedError,
     LLMRequestChangedError,
     LLMTruncatedError,
 )
+from milepost.guards.rate import RatePassage
 from milepost.interrupts import Suspend
 from milepost.llm import (
-    NO_USAGE,
     Finish,
     LLMClient,
     LLMRequest,
@@ -39,10 +42,14 @@ from milepost.llm import (
     most_output,
 )
 from milepost.model import JobStatus
-from milepost.tasks.parsing import Misfit, Shape, repaired
+from milepost.tasks.admission import Gate
+from milepost.tasks.parsing import Misfit, repaired
+from milepost.tasks.questions import Question, kept, replayed
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds: bounds of what the exponential back-off may choose from."""
+LOOK = 1.0
+"""Seconds after which a wait looks whether the job is to pause."""
 BUDGET_SPENT = "budget"
 """What the reason begins with for which a job is paused whose budget is spent."""
 
@@ -52,6 +59,7 @@ class Terms:
     """How a task asks models; see :class:`milepost.tasks.llm.LLMTask` for each."""
 
     client: LLMClient
+    gate: Callable[[LLMRequest], Gate]
     budget: Budget | None
     prices: Prices | None
     tries: int
@@ -59,35 +67,6 @@ class Terms:
     repairs: int
     ask_changed: bool
     redact: Callable[[str], str] | None
-
-
-@dataclass(slots=True)
-class Question:
-    """One question on its way.
-
-    Attributes:
-        path: where in the code it is asked.
-        request: what is asked first.
-        shape: what the answer must be; None: any text.
-        tries: how often this attempt has sent it.
-        failures: how often it was sent in vain, by earlier attempts too.
-        usage: what its turns have used.
-        money: what they have cost; None: nobody knows.
-        latency: seconds they took.
-    """
-
-    path: str
-    request: LLMRequest
-    shape: Shape | None
-    mark: str = ""
-    tries: int = 0
-    failures: int = 0
-    usage: Usage = NO_USAGE
-    money: Decimal | None = None
-    latency: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.mark = self.request.hash
 
 
 class Asker:
@@ -123,7 +102,7 @@ class Asker:
         """
         if answer is not None:
             if answer["mark"] == question.mark:
-                return _replayed(answer, question.shape)
+                return replayed(answer, question.shape)
             if not self.terms.ask_changed:
                 raise LLMRequestChangedError(question.path)
         question.failures = self.calls.failures(question.path, question.mark)
@@ -131,7 +110,7 @@ class Asker:
             problem = f"sent {question.failures} times, and no answer came or its worker died"
             raise LLMAnswerLostError(*_who(question.request), problem)
         response = await self._converse(question)
-        await self.calls.record(question.path, _kept(question, response))
+        await self.calls.record(question.path, kept(question, response))
         return response
 
     async def _converse(self, question: Question) -> LLMResponse:
@@ -164,27 +143,38 @@ class Asker:
         return response
 
     async def _send_once(self, question: Question, request: LLMRequest) -> LLMResponse:
-        estimate = self._estimate(request)
-        await self._fit_budget(estimate)
-        if self.stopping is not None:
-            raise self.stopping
-        question.tries += 1
-        path = question.path
-        await self.calls.send(path, question.mark, question.failures, estimate)
-        try:
-            response = await self._complete(request)
-        except BaseException as exc:
-            # Of what is no error of the client's nobody knows whether it was billed.
-            is_known = isinstance(exc, LLMError) and not isinstance(exc, LLMAnswerLostError)
-            end = self.calls.withdraw if is_known else self.calls.lose
-            end(path, estimate)
-            question.failures += 1
-            raise
+        estimate, gate = self._estimate(request), self.terms.gate(request)
+        async with self._admitted(gate, estimate) as passage:
+            if self.stopping is not None:
+                raise self.stopping
+            question.tries += 1
+            path = question.path
+            await self.calls.send(path, question.mark, question.failures, estimate)
+            try:
+                response = await self._complete(request)
+            except BaseException as exc:
+                question.failures += 1
+                if _is_free(exc):
+                    self.calls.withdraw(path)
+                    _settle(passage, 0)
+                else:
+                    self.calls.lose(path, estimate)
+                if isinstance(exc, LLMRateLimitedError) and exc.retry_after and gate.rate:
+                    await asyncio.to_thread(gate.rate.push, exc.retry_after)
+                raise
+            _settle(passage, response.usage.total)
+            return self._billed(question, request, response)
+
+    def _billed(
+        self, question: Question, request: LLMRequest, response: LLMResponse
+    ) -> LLMResponse:
+        """Count what an answer has cost; return it as the task may see it."""
         money = self._cost(request, response.usage)
-        self.calls.bill(path, estimate, response.usage, money)
+        self.calls.bill(question.path, response.usage, money)
         question.usage += response.usage
         question.latency += response.latency
-        question.money = money if question.money is None else question.money + (money or 0)
+        if money is not None:
+            question.money = money + (question.money or 0)
         redact = self.terms.redact
         return response if redact is None else replace(response, text=redact(response.text))
 
@@ -195,6 +185,34 @@ class Asker:
             return await self.terms.client.complete(request)
         finally:
             self.in_flight.discard(task)
+
+    @asynccontextmanager
+    async def _admitted(self, gate: Gate, estimate: Estimate) -> AsyncIterator[RatePassage | None]:
+        """Wait until budget, limit and circuit let a call pass."""
+        async with AsyncExitStack() as stack:
+            if gate.rate is None:
+                passage = await self._enter(stack, gate, estimate)
+            else:
+                async with self.calls.line:
+                    passage = await self._enter(stack, gate, estimate)
+            yield passage
+
+    async def _enter(
+        self, stack: AsyncExitStack, gate: Gate, estimate: Estimate
+    ) -> RatePassage | None:
+        while True:
+            await self._fit_budget(estimate)
+            async with AsyncExitStack() as entered:
+                self.calls.hold(estimate)
+                entered.callback(self.calls.free, estimate)
+                try:
+                    passage = await entered.enter_async_context(gate.passing(estimate.tokens))
+                except CallRefusedError as exc:
+                    seconds, why = exc.retry_after, str(exc)
+                else:
+                    stack.push_async_exit(entered.pop_all())
+                    return passage
+            await self._rest(seconds, why)
 
     # -- what it may cost ----------------------------------------------------------------------
 
@@ -236,11 +254,15 @@ class Asker:
         Raises:
             Suspend: its slot is free for so long.
         """
-        if self.stopping is not None:
-            raise self.stopping
         if seconds > self.terms.patience:
             raise Suspend(JobStatus.SCHEDULED, why, delay=seconds)
-        await self._clock.rest(seconds)
+        while seconds > 0:
+            if self.stopping is not None:
+                raise self.stopping
+            await self._clock.rest(min(seconds, LOOK))
+            seconds -= LOOK
+            if seconds > 0:
+                await self.calls.save()
 
 
 def _wait(question: Question, state: RetryCallState) -> float:
@@ -249,6 +271,19 @@ def _wait(question: Question, state: RetryCallState) -> float:
     if isinstance(failed, LLMPassingError) and failed.retry_after:
         return failed.retry_after * random.uniform(1.0, 1.1)
     return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (question.failures - 1)))
+
+
+def _is_free(exc: BaseException) -> bool:
+    """Whether a call that failed so was certainly not billed.
+
+    Of what is no error of the client's nobody knows.
+    """
+    return isinstance(exc, LLMError) and not isinstance(exc, LLMAnswerLostError)
+
+
+def _settle(passage: RatePassage | None, tokens: int) -> None:
+    if passage is not None:
+        passage.settle(tokens)
 
 
 def _who(request: LLMRequest) -> tuple[str, str]:
@@ -261,32 +296,3 @@ def _check_whole(request: LLMRequest, response: LLMResponse) -> None:
         raise LLMTruncatedError(*_who(request), f"{length}; raise max_tokens")
     if response.finish is Finish.REFUSED:
         raise LLMRefusedError(*_who(request), "it would not answer")
-
-
-def _kept(question: Question, response: LLMResponse) -> dict[str, Any]:
-    """Return what is put on record of an answer."""
-    return {
-        "mark": question.mark,
-        "text": response.text,
-        "model": response.model,
-        "finish": str(response.finish),
-        "usage": [
-            question.usage.input_tokens,
-            question.usage.output_tokens,
-            question.usage.cached_tokens,
-        ],
-        "money": None if question.money is None else f"{question.money:f}",
-        "latency": round(question.latency, 6),
-        "tries": question.tries,
-    }
-
-
-def _replayed(answer: Mapping[str, Any], shape: Shape | None) -> LLMResponse:
-    return LLMResponse(
-        answer["text"],
-        Usage(*answer["usage"]),
-        Finish(answer["finish"]),
-        answer["model"],
-        answer["latency"],
-        None if shape is None else shape.parse(answer["text"]),
-    )

@@ -1,17 +1,21 @@
 """The task that asks models: each answer is on record as soon as it is there, and paid once."""
 
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from milepost.budget import Budget, Spend
 from milepost.engine.attempt import Attempt
 from milepost.errors import CheckpointError, ConfigurationError, LLMPriceUnknownError
+from milepost.limits import Limit
 from milepost.llm import LLMClient, LLMRequest, Prices, Usage
-from milepost.tasks.asking import Asker, Question, Terms
+from milepost.tasks.admission import STANDARD, Gate, gate_of
+from milepost.tasks.asking import Asker, Terms
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.coroutines import drive
 from milepost.tasks.llm_mapping import map_questions
 from milepost.tasks.parsing import shape_of
+from milepost.tasks.questions import Question
 
 T = TypeVar("T")
 
@@ -31,6 +35,10 @@ class LLMTask(CheckpointableTask):
     Attributes:
         llm_client: whom to ask.
         llm_model: which model, where a call does not say.
+        llm_limit: what all workers together may ask of a model of a provider's, for one
+            tenant: requests, tokens and calls at once.
+        llm_breaker: options of the circuit breaker that all workers share before a model
+            (see :class:`milepost.guards.breaker.BreakerGuard`); None: there is none.
         llm_budget: the most that the calls of one job may cost; then the job is paused.
         llm_prices: what models cost. Needed for a budget in money.
         llm_timeout: seconds until an answer counts as lost.
@@ -47,6 +55,8 @@ class LLMTask(CheckpointableTask):
     abstract = True
     llm_client: ClassVar[LLMClient | None] = None
     llm_model: ClassVar[str | None] = None
+    llm_limit: ClassVar[Limit | None] = None
+    llm_breaker: ClassVar[Mapping[str, Any] | None] = STANDARD
     llm_budget: ClassVar[Budget | None] = None
     llm_prices: ClassVar[Prices | None] = None
     llm_timeout: ClassVar[float] = 120.0
@@ -169,6 +179,15 @@ class LLMTask(CheckpointableTask):
         """What the calls of this job have cost so far, over all attempts."""
         return self.attempt.calls.spend
 
+    def llm_tenant(self) -> str:
+        """Return whose limit the running job counts under; override it where there are several."""
+        return ""
+
+    def _gate(self, attempt: Attempt, request: LLMRequest) -> Gate:
+        tenant = self.llm_tenant()
+        key = "/".join(filter(None, ("llm", request.provider, request.model, tenant)))
+        return gate_of(attempt.runtime, key, self.llm_limit, self.llm_breaker)
+
     def _request(
         self,
         prompt: Prompt,
@@ -197,6 +216,7 @@ class LLMTask(CheckpointableTask):
         return Asker(
             Terms(
                 self.llm_client,
+                functools.partial(self._gate, attempt),
                 self.llm_budget,
                 self.llm_prices,
                 self.llm_tries,

@@ -9,7 +9,8 @@ from milepost.engine.loops import check_key
 from milepost.engine.scope import Scope
 from milepost.interrupts import Cancel, Superseded
 from milepost.llm import LLMResponse
-from milepost.tasks.asking import Asker, Question
+from milepost.tasks.asking import Asker
+from milepost.tasks.questions import Question
 
 
 class CallMap:
