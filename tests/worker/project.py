@@ -320,4 +320,9 @@ def ignore(self, n, pause=0.0):
         time.sleep(pause)
 
 
+if os.environ.get("PROJECT_MODEL"):
+    import asking
+
+    asking.define(plain, effect)
+
 __all__ = ["app", "celery_chord"]

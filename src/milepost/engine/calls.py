@@ -105,18 +105,19 @@ class Calls:
         """Remember, for the attempt that goes on later, how often a call has failed."""
         self._note(SENT + path, _left(mark, failures, Estimate(), sent=False))
 
-    async def record(self, path: str, answer: Mapping[str, Any]) -> None:
-        """Put an answer on record.
+    def note_answer(self, path: str, answer: Mapping[str, Any]) -> None:
+        """Note an answer for the commit that has its cost, too."""
+        self._note(ANSWER + path, answer)
+
+    async def save_answer(self, path: str) -> None:
+        """Make an answer durable that was noted.
 
         Raises:
             StepResultError: it is too large to be stored.
             Suspend, Cancel, Superseded: as for every checkpoint.
         """
-        field = ANSWER + path
-        self._journal.drop(SENT + path)
-        self._note(field, answer)
         await self.save()
-        if (too_large := self._too_large.pop(field, None)) is not None:
+        if (too_large := self._too_large.pop(ANSWER + path, None)) is not None:
             raise StepResultError(path, str(too_large))
 
     def _note(self, field: str, value: Any) -> None:

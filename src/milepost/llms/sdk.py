@@ -8,6 +8,7 @@ connections belong to one event loop each.
 import asyncio
 import inspect
 import json
+import logging
 import os
 import time
 from abc import ABC, abstractmethod
@@ -86,6 +87,7 @@ class SDKClient(ABC):
         made_in, client = self._clients.get(loop, (None, None))
         if made_in != pid:
             sdk = extras.load(self._module, self._extra)
+            _hush(self._module)
             client = self._open(sdk, {**self._options, "max_retries": 0})
             self._clients[loop] = pid, client
         return client
@@ -110,6 +112,13 @@ class SDKClient(ABC):
             return Failure(unreadable=True)
         # What is left of the SDK's own are error events within a stream.
         return Failure(disconnected=True) if isinstance(exc, sdk.APIError) else None
+
+
+def _hush(module: str) -> None:
+    """Keep an SDK from logging whole requests, as it does at the level of debugging."""
+    logger = logging.getLogger(module)
+    if logger.getEffectiveLevel() < logging.INFO:
+        logger.setLevel(logging.INFO)
 
 
 def _was_sent(exc: Exception) -> bool:

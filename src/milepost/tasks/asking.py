@@ -110,22 +110,17 @@ class Asker:
             problem = f"sent {question.failures} times, and no answer came or its worker died"
             raise LLMAnswerLostError(*_who(question.request), problem)
         response = await self._converse(question)
-        await self.calls.record(question.path, kept(question, response))
+        await self.calls.save_answer(question.path)
         return response
 
     async def _converse(self, question: Question) -> LLMResponse:
         """Ask, and ask for repair while the answer does not fit."""
         request = question.request
-        misfit = Misfit("")
         for _ in range(self.terms.repairs + 1):
             response = await self._send(question, request)
-            _check_whole(question.request, response)
-            if question.shape is None:
+            misfit = response.parsed
+            if not isinstance(misfit, Misfit):
                 return response
-            parsed = question.shape.parse(response.text)
-            if not isinstance(parsed, Misfit):
-                return replace(response, parsed=parsed)
-            misfit = parsed
             request = repaired(question.request, response.text, misfit)
         turns = f"after {self.terms.repairs + 1} turns"
         raise LLMInvalidOutputError(*_who(request), f"{turns}: {misfit.problem}")
@@ -149,7 +144,9 @@ class Asker:
                 raise self.stopping
             question.tries += 1
             path = question.path
+            _settle(passage, 0)  # as long as nothing was sent
             await self.calls.send(path, question.mark, question.failures, estimate)
+            _settle(passage, estimate.tokens)
             try:
                 response = await self._complete(request)
             except BaseException as exc:
@@ -163,20 +160,28 @@ class Asker:
                     await asyncio.to_thread(gate.rate.push, exc.retry_after)
                 raise
             _settle(passage, response.usage.total)
-            return self._billed(question, request, response)
+            return self._take(question, request, response)
 
-    def _billed(
-        self, question: Question, request: LLMRequest, response: LLMResponse
-    ) -> LLMResponse:
-        """Count what an answer has cost; return it as the task may see it."""
+    def _take(self, question: Question, request: LLMRequest, response: LLMResponse) -> LLMResponse:
+        """Note what an answer has cost, and the answer if it is one, for the same commit.
+
+        Returns:
+            It as the task may see it; parsed to a :class:`Misfit` where it has to be repaired.
+
+        Raises:
+            LLMTruncatedError, LLMRefusedError: it is none.
+        """
         money = self._cost(request, response.usage)
         self.calls.bill(question.path, response.usage, money)
-        question.usage += response.usage
-        question.latency += response.latency
-        if money is not None:
-            question.money = money + (question.money or 0)
-        redact = self.terms.redact
-        return response if redact is None else replace(response, text=redact(response.text))
+        question.add(response, money)
+        _check_whole(request, response)
+        if self.terms.redact is not None:
+            response = replace(response, text=self.terms.redact(response.text))
+        if question.shape is not None:
+            response = replace(response, parsed=question.shape.parse(response.text))
+        if not isinstance(response.parsed, Misfit):
+            self.calls.note_answer(question.path, kept(question, response))
+        return response
 
     async def _complete(self, request: LLMRequest) -> LLMResponse:
         task = asyncio.current_task()

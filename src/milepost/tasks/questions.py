@@ -37,6 +37,13 @@ class Question:
     def __post_init__(self) -> None:
         self.mark = self.request.hash
 
+    def add(self, response: LLMResponse, money: Decimal | None) -> None:
+        """Add what one turn has taken."""
+        self.usage += response.usage
+        self.latency += response.latency
+        if money is not None:
+            self.money = money + (self.money or 0)
+
 
 def kept(question: Question, response: LLMResponse) -> dict[str, Any]:
     """Return what is put on record of an answer."""
