@@ -85,6 +85,7 @@ def test_kills_cost_no_more_than_what_was_in_flight(make_site, server, monkeypat
             kill_at = time.monotonic() + chance.uniform(0.2, 1.0)
         time.sleep(0.02)
 
+    assert over()
     assert [site.jobs.get(job).status for job in jobs] == [JobStatus.SUCCEEDED] * JOBS
     spends = [Spend.of(site.jobs.checkpoint(job)["spend"]) for job in jobs]
     calls, ambiguous = sum(s.calls for s in spends), sum(s.ambiguous for s in spends)

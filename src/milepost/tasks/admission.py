@@ -56,6 +56,9 @@ class Gate:
         Args:
             tokens: what it will take, by estimate.
 
+        Returns:
+            What wants to know how many it really took; None: nobody does.
+
         Raises:
             CallRefusedError: not now.
             LimitExceededError: never.
@@ -63,7 +66,8 @@ class Gate:
         async with AsyncExitStack() as stack:
             passage = None
             if self.rate is not None:
-                passage = await stack.enter_async_context(self.rate.calling(tokens))
+                entered = await stack.enter_async_context(self.rate.calling(tokens))
+                passage = None if self.rate.limit.tokens is None else entered
             if self._breaker is not None:
                 await stack.enter_async_context(self._breaker.calling())
             yield passage
