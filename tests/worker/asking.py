@@ -3,11 +3,12 @@
 import functools
 import os
 import threading
+import time
 
 from milepost import LLMTask
 from milepost.budget import Budget
 from milepost.errors import LLMBadRequestError
-from milepost.limits import Limit
+from milepost.limits import Admitted, Limit
 from milepost.llms import OpenAIClient
 
 PER = float(os.environ.get("PROJECT_PER", "1"))
@@ -22,6 +23,23 @@ class Asking(LLMTask):
     llm_client = OpenAIClient(os.environ.get("PROJECT_MODEL"), "key")
     llm_model = "gpt-4o-mini"
     llm_timeout = 30.0
+
+
+def log_admissions(limits, path):
+    """Log when a limit admits a call: the moments before and after it was asked."""
+    kind, acquire = type(limits), type(limits).acquire
+
+    def logged(self, *asked):
+        begun = time.monotonic()
+        answer = acquire(self, *asked)
+        if isinstance(answer, Admitted):
+            line = f"{begun:.6f} {time.monotonic():.6f}\n".encode()
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(file, line)
+            os.close(file)
+        return answer
+
+    kind.acquire = logged
 
 
 def define(plain, effect):

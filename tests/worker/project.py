@@ -324,5 +324,7 @@ if os.environ.get("PROJECT_MODEL"):
     import asking
 
     asking.define(plain, effect)
+    if os.environ.get("PROJECT_REQUESTS"):
+        asking.log_admissions(milepost.store.limits, FOLDER / "admissions")
 
 __all__ = ["app", "celery_chord"]
