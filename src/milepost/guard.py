@@ -7,6 +7,9 @@ A guard lets a call pass, makes it wait, or refuses it with a
 from types import TracebackType
 from typing import Any, Protocol
 
+from milepost.observer import Emitter
+from milepost.store import Store
+
 
 class Passage(Protocol):
     """One call through a guard: a context manager, for ``with`` and for ``async with``.
@@ -56,4 +59,12 @@ class Guard(Protocol):
         Entering it raises :class:`~milepost.errors.CallRefusedError` where the call must
         not be made now.
         """
+        ...
+
+
+class Declaration(Protocol):
+    """A guard as a task's class declares it, when there is no store yet."""
+
+    def build(self, store: Store, emit: Emitter) -> Guard:
+        """Return the guard; called once per process."""
         ...

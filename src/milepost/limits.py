@@ -131,8 +131,13 @@ class Limits(Protocol):
         """
         ...
 
-    def release(self, permit: Permit) -> None:
-        """Give the place under ``concurrency`` back. Once is enough, twice is no harm."""
+    def release(self, permit: Permit, tokens: int | None = None) -> None:
+        """Give the place under ``concurrency`` back. Once is enough, twice is no harm.
+
+        Args:
+            permit: whose place.
+            tokens: what the call really took, to settle it in the same act.
+        """
         ...
 
     def renew(self, permit: Permit) -> bool:

@@ -21,6 +21,9 @@
     │   ├── RateLimitedError
     │   └── CircuitOpenError
     ├── LimitExceededError          a call larger than its limit
+    ├── ServiceError                a call to an external service failed
+    │   ├── ServiceUnreachableError
+    │   └── ServiceResponseError
     ├── CheckpointError             the task uses its checkpoint wrongly
     │   ├── NameInUseError
     │   ├── ItemKeyError
@@ -58,6 +61,11 @@ from milepost.errors.codecs import (
     CodecError,
     DecodeError,
     EncodeError,
+)
+from milepost.errors.external import (
+    ServiceError,
+    ServiceResponseError,
+    ServiceUnreachableError,
 )
 from milepost.errors.guards import (
     CallRefusedError,
@@ -141,6 +149,9 @@ __all__ = [
     "NameInUseError",
     "NotTransactionalError",
     "RateLimitedError",
+    "ServiceError",
+    "ServiceResponseError",
+    "ServiceUnreachableError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",

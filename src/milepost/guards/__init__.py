@@ -1,2 +1,3 @@
-"""The guards that come with milepost: :mod:`~milepost.guards.rate` and
-:mod:`~milepost.guards.breaker`."""
+"""The guards that come with milepost: :mod:`~milepost.guards.rate`,
+:mod:`~milepost.guards.breaker`, and both as a task declares them,
+:mod:`~milepost.guards.declared`."""

@@ -136,11 +136,11 @@ class RateGuard:
             permit: what :meth:`acquire` gave.
             tokens: what the call really took; None: what was estimated.
         """
-        if tokens is not None:
-            _quietly(self.limits.settle, permit, tokens)
         if self.limit.concurrency is not None:
             self._renewal.drop(permit)
-            _quietly(self.limits.release, permit)
+            _quietly(self.limits.release, permit, tokens)
+        elif tokens is not None:
+            _quietly(self.limits.settle, permit, tokens)
 
     # -- waiting -----------------------------------------------------------------------
 

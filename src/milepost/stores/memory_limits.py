@@ -37,7 +37,9 @@ class MemoryLimits:
         with self._lock:
             self._window(permit.key).settle(permit, tokens)
 
-    def release(self, permit: Permit) -> None:
+    def release(self, permit: Permit, tokens: int | None = None) -> None:
+        if tokens is not None:
+            self.settle(permit, tokens)
         with self._lock:
             self._window(permit.key).release(permit)
 

@@ -1,7 +1,7 @@
 """The task base: a Celery task that can be made durable."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from celery._state import get_current_worker_task
 
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError
+from milepost.guard import Declaration
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
 from milepost.tasks import message
@@ -40,6 +41,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             define ``migrate_checkpoint(data, from_version)``, which returns the data as the
             new code wants them.
         codec: how its values become bytes. None: the application's codec.
+        guards: what stands before each run of its body, in this order; see
+            :mod:`milepost.guards.declared`. A job that is held back frees its slot and
+            comes again.
         keep_result: whether the return value is kept in the job's record.
         on_soft_time_limit: ``fail``: the job fails, as in Celery; ``continue``: it frees its
             slot and goes on in a new attempt, if it has saved anything since it began.
@@ -52,11 +56,14 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     max_crashes: ClassVar[int | None] = None
     checkpoint_version: ClassVar[int] = 1
     codec: ClassVar[Codec | None] = None
+    guards: ClassVar[Sequence[Declaration]] = ()
     keep_result: ClassVar[bool] = True
     on_soft_time_limit: ClassVar[str] = "fail"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if cls.guards:
+            _check_guards(cls)
         if cls.durable:
             _declare_durable(cls)
             if "run" in cls.__dict__:
@@ -241,3 +248,17 @@ def _declare_durable(cls: type[BaseTask]) -> None:
                 f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
                 "is acknowledged when the job has ended, and comes back when its worker dies"
             )
+
+
+def _check_guards(cls: type[BaseTask]) -> None:
+    wrong = [guard for guard in cls.guards if not callable(getattr(guard, "build", None))]
+    if wrong:
+        raise ConfigurationError(
+            f"{cls.__name__}: guards = (…, {wrong[0]!r}): declare them with Rate(…) and "
+            "Breaker(…) of milepost.guards.declared, which find their store later"
+        )
+    if not cls.durable:
+        raise ConfigurationError(
+            f"{cls.__name__}: guards= is for durable tasks: a job that is held back has to come "
+            "again, and only a recorded one does"
+        )

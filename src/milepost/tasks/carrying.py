@@ -43,6 +43,7 @@ from milepost.tasks import announce, message, verdict
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import fingerprint_of
+from milepost.tasks.guarding import guarded
 from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
@@ -85,9 +86,11 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
-    body = functools.partial(
-        _body, task=task, call=functools.partial(drive, call) if is_async else call
-    )
+    if is_async:
+        call = functools.partial(drive, call)
+    if task.guards and not request.is_eager:
+        call = functools.partial(guarded, task, call)
+    body = functools.partial(_body, task=task, call=call)
     if request.is_eager:
         return _translate(task, request, _carry_throwaway(task, request, body))
     return _translate(task, request, _carry(task, request, body))

@@ -8,6 +8,7 @@ Keys, where ``ns`` is the namespace; each expires once it no longer matters::
 """
 
 import secrets
+from typing import Any
 
 from milepost.limits import Admitted, Answer, Limit, Permit, Wait, check_request, check_tokens
 from milepost.stores.redis.record import text
@@ -46,12 +47,16 @@ class RedisLimits:
 
     def settle(self, permit: Permit, tokens: int) -> None:
         check_tokens(permit.key, tokens)
-        window, end = self._window(permit.key), permit.id.partition(".")[0]
-        more = tokens - permit.tokens
-        self._wire.run("settle_permit", 2, window, f"{window}:open", permit.id, end, more)
+        self._wire.run("settle_permit", *self._settled(permit, tokens))
 
-    def release(self, permit: Permit) -> None:
-        self._wire.ask(("ZREM", f"{self._window(permit.key)}:held", permit.id))
+    def release(self, permit: Permit, tokens: int | None = None) -> None:
+        held = f"{self._window(permit.key)}:held"
+        if tokens is None:
+            self._wire.ask(("ZREM", held, permit.id))
+            return
+        check_tokens(permit.key, tokens)
+        # One round trip for both.
+        self._wire.run("settle_permit", *self._settled(permit, tokens, held))
 
     def renew(self, permit: Permit) -> bool:
         held = f"{self._window(permit.key)}:held"
@@ -59,6 +64,12 @@ class RedisLimits:
 
     def push(self, key: str, seconds: float) -> None:
         self._wire.run("push", 1, self._window(key), _ticks(seconds))
+
+    def _settled(self, permit: Permit, tokens: int, *held: str) -> tuple[Any, ...]:
+        """Return the script's number of keys, keys and arguments."""
+        window, end = self._window(permit.key), permit.id.partition(".")[0]
+        keys = (window, f"{window}:open", *held)
+        return (len(keys), *keys, permit.id, end, tokens - permit.tokens)
 
     def _window(self, key: str) -> str:
         return f"{self._prefix}{key}}}"

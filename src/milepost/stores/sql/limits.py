@@ -34,8 +34,16 @@ class SqlLimits:
         check_tokens(permit.key, tokens)
         self._change(permit.key, lambda window, _: window.settle(permit, tokens))
 
-    def release(self, permit: Permit) -> None:
-        self._change(permit.key, lambda window, _: window.release(permit))
+    def release(self, permit: Permit, tokens: int | None = None) -> None:
+        if tokens is not None:
+            check_tokens(permit.key, tokens)
+
+        def decide(window: Window, _: int) -> None:
+            if tokens is not None:
+                window.settle(permit, tokens)
+            window.release(permit)
+
+        self._change(permit.key, decide)
 
     def renew(self, permit: Permit) -> bool:
         return self._change(permit.key, lambda window, now: window.renew(now, permit))

@@ -106,6 +106,13 @@ class LimitsContract(StoreCase):
         store.limits.release(second)
         self.admitted(store, key, limit)
 
+    def test_a_place_is_given_back_and_the_call_settled_in_one_act(self, store: Store) -> None:
+        key, limit = "l/both", Limit(tokens=100, concurrency=1)
+        store.limits.release(self.admitted(store, key, limit, 90), 30)
+        self.admitted(store, key, limit, 70)
+        assert self.waits(store, key, Limit(tokens=100), 1).which == "tokens"
+        assert self.waits(store, key, Limit(concurrency=1)).which == "concurrency"
+
     def test_a_place_that_nobody_renews_lapses(self, store: Store) -> None:
         key, limit = "l/dead", Limit(concurrency=1, lease=0.2)
         dead = self.admitted(store, key, limit)

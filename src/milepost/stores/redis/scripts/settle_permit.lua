@@ -1,6 +1,9 @@
--- settle_permit: replace what a permit was admitted for by what it was; once.
--- KEYS  1 window  2 open
+-- settle_permit: replace what a permit was admitted for by what it was, once; and free its place.
+-- KEYS  1 window  2 open  3 held; left out: it keeps its place
 -- ARGV  1 permit  2 end of its bucket  3 tokens more than estimated
+if KEYS[3] then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+end
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then
   return
 end
