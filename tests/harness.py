@@ -1,5 +1,6 @@
 """A workbench for the engine: one job, run in memory, killed at any write and carried on."""
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ class Bench:
     Attributes:
         body: the task's body; called with the task, may be ``async def``.
         code: stands for the code's fingerprint; change it as a deploy would.
+        base: the task's base class, and what else its class declares.
     """
 
     body: Callable[[Any], Any]
@@ -115,6 +117,8 @@ class Bench:
     version: int = 1
     migrate: Any = None
     state_model: Any = None
+    base: Any = CheckpointableTask
+    declared: dict[str, Any] = field(default_factory=dict)
     max_crashes: int = 10_000
     judge: Callable[[BaseException], Settlement] = fail
     clock: FakeClock = field(default_factory=FakeClock)
@@ -129,9 +133,9 @@ class Bench:
             Settings(), self.store, JsonCodec(), self.clock, Emitter([self.events.append])
         )
         self._processes = itertools.count(1)
-        cls: Any = type(
-            "Task", (CheckpointableTask,), {"name": "task", "state_model": self.state_model}
-        )
+        known = {"name": "task", "state_model": self.state_model}
+        known["milepost_is_async"] = inspect.iscoroutinefunction(self.body)
+        cls: Any = type("Task", (self.base,), {**known, **self.declared})
         self.task: Any = cls()
         self.last: Attempt | None = None
 

@@ -23,10 +23,10 @@ SOURCE = Path(milepost.__file__).parent
 FLOORS = (
     ("_version", "clock", "errors", "history", "model", "query"),
     (
-        *("codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
-        *("observer", "settings", "store"),
+        *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
+        *("llm", "observer", "settings", "store"),
     ),
-    ("codecs", "stores"),
+    ("codecs", "llms", "stores"),
     ("guards", "observers", "runtime", "security"),
     ("engine",),
     ("tasks",),
@@ -240,7 +240,7 @@ def exceptions() -> tuple[type[BaseException], ...]:
 def sample_of(cls: type[BaseException]) -> BaseException:
     """Return an exception of *cls* with a value of the right kind for each argument."""
     values = {str: "täxt", int: 3, float: 0.5}
-    if "__init__" not in cls.__dict__:
+    if not any("__init__" in base.__dict__ for base in cls.__mro__ if base in exceptions()):
         return cls("täxt")
     wanted = list(inspect.signature(cls).parameters.values())
     return cls(*[values.get(parameter.annotation, "paused") for parameter in wanted])

@@ -5,6 +5,7 @@ store's side. Stores never call the engine, never log, and read only their own c
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from milepost.documents import Documents
@@ -24,6 +25,7 @@ from milepost.model import (
 )
 from milepost.query import Page, Query
 
+NO_WRITES: Mapping[str, bytes] = MappingProxyType({})
 FINISH_AFTER = 10.0
 """Seconds after which a keeper looks whether Celery was told of a job's cancellation."""
 
@@ -213,10 +215,16 @@ class Store(Protocol):
         """
         ...
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
         """Make a paused job PENDING and due at once. A running one loses a waiting PAUSE.
 
         Any other job that has not ended is left as it is.
+
+        Args:
+            job_id: which job.
+            by: who asks, for the history.
+            writes: fields of the checkpoint to set, of a job that was paused; else nothing
+                is written.
 
         Returns:
             The record afterwards.
@@ -224,6 +232,7 @@ class Store(Protocol):
         Raises:
             JobNotFoundError: no record.
             InvalidTransitionError: the job has ended.
+            ValueTooLargeError: a value is larger than the limit; nothing is changed.
         """
         ...
 

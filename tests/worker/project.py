@@ -401,4 +401,11 @@ def ignore(self, n, pause=0.0):
         time.sleep(pause)
 
 
+if os.environ.get("PROJECT_MODEL"):
+    import asking
+
+    asking.define(plain, effect)
+    if os.environ.get("PROJECT_REQUESTS"):
+        asking.log_admissions(milepost.store.limits, FOLDER / "admissions")
+
 __all__ = ["app", "celery_chord"]

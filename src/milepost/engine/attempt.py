@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import get_ident
 from typing import Any, TypeAlias
 
+from milepost.engine.calls import Calls
 from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased, outwait
@@ -69,11 +70,19 @@ class Attempt:
         self.forsaken = False
         self.thread = get_ident()
         """The thread that runs the body: what it records is for no other to touch."""
+        self._calls: Calls | None = None
         self._state: State | None = None
 
     @property
     def fence(self) -> int:
         return self.leased.lease.fence
+
+    @property
+    def calls(self) -> Calls:
+        """The job's calls that cost money, loaded on first use."""
+        if self._calls is None:
+            self._calls = Calls(self.journal)
+        return self._calls
 
     def state(self, model: Any) -> Any:
         """Return the task's state object, loaded on first use."""

@@ -4,6 +4,7 @@
 
     MilepostError
     ├── ConfigurationError          wrong before any job ran
+    │   ├── LLMPriceUnknownError
     │   └── MissingExtraError
     ├── JobNotFoundError
     ├── InvalidTransitionError
@@ -24,11 +25,27 @@
     ├── ServiceError                a call to an external service failed
     │   ├── ServiceUnreachableError
     │   └── ServiceResponseError
-    └── CheckpointError             the task uses its checkpoint wrongly
-        ├── NameInUseError
-        ├── ItemKeyError
-        ├── StepResultError
-        └── NotTransactionalError
+    ├── CheckpointError             the task uses its checkpoint wrongly
+    │   ├── NameInUseError
+    │   ├── ItemKeyError
+    │   ├── StepResultError
+    │   └── NotTransactionalError
+    ├── LLMError                    a model did not answer as it should
+    │   ├── LLMPassingError         worth another try
+    │   │   ├── LLMRateLimitedError
+    │   │   ├── LLMOverloadedError
+    │   │   ├── LLMUnreachableError
+    │   │   └── LLMAnswerLostError  sent, and perhaps billed
+    │   │       ├── LLMTimeoutError
+    │   │       ├── LLMConnectionError
+    │   │       └── LLMStreamEndedError
+    │   ├── LLMAuthError
+    │   ├── LLMBadRequestError
+    │   │   └── LLMContextTooLongError
+    │   ├── LLMRefusedError
+    │   ├── LLMTruncatedError
+    │   └── LLMInvalidOutputError
+    └── LLMRequestChangedError      an answer on record is another request's
 
 Each takes its facts as arguments and builds its message from them, so that every one of
 them survives pickle and Celery's JSON result backends.
@@ -64,6 +81,25 @@ from milepost.errors.jobs import (
     JobFailedError,
     JobNotFoundError,
 )
+from milepost.errors.llm import (
+    LLMAnswerLostError,
+    LLMAuthError,
+    LLMBadRequestError,
+    LLMConnectionError,
+    LLMContextTooLongError,
+    LLMError,
+    LLMInvalidOutputError,
+    LLMOverloadedError,
+    LLMPassingError,
+    LLMPriceUnknownError,
+    LLMRateLimitedError,
+    LLMRefusedError,
+    LLMRequestChangedError,
+    LLMStreamEndedError,
+    LLMTimeoutError,
+    LLMTruncatedError,
+    LLMUnreachableError,
+)
 from milepost.errors.root import (
     ConfigurationError,
     MilepostError,
@@ -91,6 +127,23 @@ __all__ = [
     "ItemKeyError",
     "JobFailedError",
     "JobNotFoundError",
+    "LLMAnswerLostError",
+    "LLMAuthError",
+    "LLMBadRequestError",
+    "LLMConnectionError",
+    "LLMContextTooLongError",
+    "LLMError",
+    "LLMInvalidOutputError",
+    "LLMOverloadedError",
+    "LLMPassingError",
+    "LLMPriceUnknownError",
+    "LLMRateLimitedError",
+    "LLMRefusedError",
+    "LLMRequestChangedError",
+    "LLMStreamEndedError",
+    "LLMTimeoutError",
+    "LLMTruncatedError",
+    "LLMUnreachableError",
     "LeaseLostError",
     "LimitExceededError",
     "MilepostError",

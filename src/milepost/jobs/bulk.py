@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from milepost.errors import InvalidTransitionError, JobNotFoundError
 from milepost.model import Job
 
+ACT_OPTIONS = ("force", "from_start", "budget")
+"""Arguments that acts take beside the jobs to do them to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bulk:

@@ -4,15 +4,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from milepost.budget import Budget
 from milepost.engine.attempt import RESULT_NOT_KEPT
 from milepost.engine.migration import as_people_see_it
 from milepost.engine.plan import Checkpoint
-from milepost.engine.scope import without_loops
+from milepost.engine.scope import without_books, without_loops
 from milepost.errors import ConfigurationError, InvalidTransitionError
 from milepost.history import Act
-from milepost.jobs.bulk import Bulk, on_each
+from milepost.jobs.bulk import ACT_OPTIONS, Bulk, on_each
 from milepost.jobs.explain import Explanation, explain
 from milepost.jobs.filters import Since, Statuses, moment_of, statuses_of
+from milepost.jobs.granting import granted
 from milepost.jobs.queues import consumers_for
 from milepost.jobs.report import JobReport, report_on
 from milepost.jobs.sending import Sender
@@ -181,14 +183,21 @@ class CeleryJobManager:
             self._sender.tell_paused(job)
         return job
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
+    def resume(self, job_id: str, *, by: str = "", budget: Budget | None = None) -> Job:
         """Let a paused job go on: it is sent again at once. A waiting pause is taken back.
+
+        Args:
+            job_id: which job.
+            by: who asks.
+            budget: the most that its calls may cost from its beginning on, instead of what
+                its task declares; for a paused job only.
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has ended.
+            InvalidTransitionError: it has ended, or is given a budget and is not paused.
         """
-        job = self._runtime.store.resume(job_id, by=by)
+        grants = {} if budget is None else granted(self._runtime_for, self.get(job_id), budget)
+        job = self._runtime.store.resume(job_id, by=by, writes=grants)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return job
@@ -236,15 +245,16 @@ class CeleryJobManager:
 
         Args:
             job_id: which job.
-            from_start: drop everything it has recorded. False: the steps of its body keep
-                their results, while its loops begin again.
+            from_start: drop everything it has recorded but what it has spent. False: the steps
+                of its body keep their results, while its loops begin again.
             by: who asks.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended; cancel it first.
         """
-        drop = None if from_start else without_loops(self._runtime.store.load(job_id))
+        fields = self._runtime.store.load(job_id)
+        drop = without_books(fields) if from_start else without_loops(fields)
         return self._sender.reopen(job_id, Act.RESTART, drop, by)
 
     def bulk(self, act: str, *, by: str = "", everything: bool = False, **wanted: Any) -> Bulk:
@@ -255,7 +265,7 @@ class CeleryJobManager:
             by: who asks.
             everything: needed where no filter is given.
             wanted: ``status``, ``job_type``, ``owner`` and ``since``, as for :meth:`find`;
-                ``force`` and ``from_start``, as the act takes them.
+                ``force``, ``from_start`` and ``budget``, as the act takes them.
 
         Returns:
             What was done, and why not to whom.
@@ -265,7 +275,7 @@ class CeleryJobManager:
         """
         if act not in set(Act):
             raise ConfigurationError(f"act {act!r}: it must be one of {', '.join(Act)}")
-        how = {name: wanted.pop(name) for name in ("force", "from_start") if name in wanted}
+        how = {name: wanted.pop(name) for name in ACT_OPTIONS if name in wanted}
         if not (everything or any(value is not None for value in wanted.values())):
             raise ConfigurationError(f"{act} all jobs? Give a filter, or everything=True")
         jobs = list(self.find_all(**wanted, limit=500))

@@ -79,6 +79,8 @@ def wrap_run(cls: Any) -> None:
 
     setattr(run, WRAPPED, True)
     cls.run = run
+    # What a decorator wraps counts: it is there that the body stands.
+    cls.milepost_is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
 
 
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:

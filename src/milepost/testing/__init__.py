@@ -3,5 +3,6 @@
 from milepost.testing.clock import FakeClock
 from milepost.testing.codecs import CodecContract
 from milepost.testing.contracts import StoreContract
+from milepost.testing.llms import LLMClientContract
 
-__all__ = ["CodecContract", "FakeClock", "StoreContract"]
+__all__ = ["CodecContract", "FakeClock", "LLMClientContract", "StoreContract"]

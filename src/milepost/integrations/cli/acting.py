@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from milepost.errors import InvalidTransitionError, JobNotFoundError
+from milepost.budget import Budget
+from milepost.errors import ConfigurationError, InvalidTransitionError, JobNotFoundError
 from milepost.history import Act
 from milepost.integrations.cli.codes import Exit
 from milepost.integrations.cli.frame import Desk, command
@@ -99,7 +100,17 @@ def _as_taken(how: dict[str, Any]) -> dict[str, Any]:
     """Return an act's own options as the manager takes them."""
     if "keep_steps" in how:
         return {"from_start": not how["keep_steps"]}
+    if "budget_tokens" in how:
+        tokens, money = how["budget_tokens"], how["budget_money"]
+        return {} if (tokens, money) == (None, None) else {"budget": _budget(tokens, money)}
     return how
+
+
+def _budget(tokens: int | None, money: str | None) -> Budget:
+    try:
+        return Budget(tokens, money)
+    except ConfigurationError as exc:
+        raise click.UsageError(str(exc)) from None
 
 
 def outcomes(
@@ -181,7 +192,12 @@ COMMANDS = (
     act_command(
         Act.PAUSE, "Let jobs stop at their next checkpoint and wait; waiting ones at once."
     ),
-    act_command(Act.RESUME, "Let paused jobs go on."),
+    act_command(
+        Act.RESUME,
+        "Let paused jobs go on.",
+        click.option("--budget-tokens", type=int, help="The most tokens it may use in all."),
+        click.option("--budget-money", metavar="AMOUNT", help="The most it may cost in all."),
+    ),
     act_command(
         Act.CANCEL,
         "End jobs: running ones at their next checkpoint, waiting ones at once.",

@@ -144,6 +144,10 @@ PURGE = """
     DELETE FROM {jobs} WHERE id IN (SELECT id FROM old) RETURNING id
 """
 DROP = "DELETE FROM {fields} WHERE job_id = :id AND name {ids}"
+SET_FIELD = """
+    INSERT INTO {fields} (job_id, name, value) VALUES (:id, :name, :value)
+    ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value
+"""
 HAS_FIELDS = "SELECT 1 FROM {fields} WHERE job_id = :id LIMIT 1"
 EMPTY_ALL = "DELETE FROM {fields} WHERE job_id {ids}"
 IDENTITY = "SELECT identity FROM {meta}"
@@ -207,6 +211,7 @@ class Statements:
     expire: str = EXPIRE
     empty: str = EMPTY
     drop: str = DROP
+    set_field: str = SET_FIELD
     has_fields: str = HAS_FIELDS
     purge: str = PURGE
     empty_all: str = EMPTY_ALL

@@ -51,9 +51,9 @@ class SqlStore(Control, Listing):
     """
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
-        super().__init__(Database(dialect, settings.namespace), settings.retention)
+        database = Database(dialect, settings.namespace)
+        super().__init__(database, settings.retention, settings.max_value_bytes)
         self.name = dialect.name
-        self._limit = settings.max_value_bytes
         self._dialect = dialect
         self.documents = SqlDocuments(self._database)
         self.limits = SqlLimits(self._database)
