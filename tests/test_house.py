@@ -21,7 +21,7 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "clock", "errors", "history", "model", "query"),
+    ("_version", "clock", "errors", "history", "jobtype", "model", "query"),
     (
         *("codec", "documents", "events", "extras", "guard", "interrupts"),
         *("observer", "settings", "store"),

@@ -14,6 +14,8 @@ from milepost.codecs.json import JsonCodec
 from milepost.errors import ConfigurationError
 from milepost.jobs import CeleryJobManager
 from milepost.observer import Emitter, Observer
+from milepost.registry import ATTRIBUTE as REGISTRY
+from milepost.registry import TaskRegistry
 from milepost.runtime import ATTRIBUTE, Runtime
 from milepost.settings import read_settings
 from milepost.store import Store
@@ -54,6 +56,7 @@ class Milepost:
         if getattr(app, ATTRIBUTE, None) is not None:
             raise ConfigurationError(f"the Celery app {app.main!r} has a milepost already")
         self.app = app
+        self.registry = TaskRegistry(app)
         self.jobs = CeleryJobManager(app)
         self._given = {**settings, "store": store if isinstance(store, str) else None}
         self._store = None if isinstance(store, str) else store
@@ -64,6 +67,7 @@ class Milepost:
         self._lock = threading.Lock()
         self._check_what_was_given()
         setattr(app, ATTRIBUTE, self._provide)
+        setattr(app, REGISTRY, self.registry)
         app.milepost_codec = self._codec
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
@@ -102,6 +106,7 @@ class Milepost:
     def _serve_twin(self, app: Any) -> None:
         if app.main == self.app.main and getattr(app, ATTRIBUTE, None) is None:
             setattr(app, ATTRIBUTE, self._provide)
+            setattr(app, REGISTRY, self.registry)
             app.milepost_codec = self._codec
 
     def _provide(self) -> Runtime:

@@ -4,7 +4,8 @@
 
     MilepostError
     ├── ConfigurationError          wrong before any job ran
-    │   └── MissingExtraError
+    │   ├── MissingExtraError
+    │   └── UnknownJobTypeError
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
@@ -44,6 +45,9 @@ from milepost.errors.jobs import (
     JobFailedError,
     JobNotFoundError,
 )
+from milepost.errors.registry import (
+    UnknownJobTypeError,
+)
 from milepost.errors.root import (
     ConfigurationError,
     MilepostError,
@@ -77,5 +81,6 @@ __all__ = [
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",
+    "UnknownJobTypeError",
     "ValueTooLargeError",
 ]

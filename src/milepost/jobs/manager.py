@@ -18,6 +18,7 @@ from milepost.jobs.report import JobReport, report_on
 from milepost.jobs.sending import Sender
 from milepost.model import Job, JobStatus, Signal
 from milepost.query import Page, Query
+from milepost.registry import registry_of
 from milepost.runtime import Runtime, runtime_for, runtime_of
 from milepost.tasks.carrying import recorded_value
 
@@ -54,7 +55,7 @@ class CeleryJobManager:
         """Record and send a job.
 
         Args:
-            task: a durable task or its registered name.
+            task: a job type, or a durable task or its registered name.
             payload: keyword arguments of the task.
             idempotency_key: the same key for the same task gives the same job, for as long
                 as that is on record; only the first call makes one. Should its sending fail,
@@ -65,8 +66,8 @@ class CeleryJobManager:
                 ``eta``, ``task_id``, ``link``, …
 
         Raises:
-            ConfigurationError: no durable task of that name is registered, the app runs its
-                tasks eagerly, or an argument is unusable.
+            UnknownJobTypeError: no job type and no durable task of that name is registered.
+            ConfigurationError: the app runs its tasks eagerly, or an argument is unusable.
             StoreUnavailableError: nothing was recorded, nothing sent.
         """
         return self._sender.create(task, payload, idempotency_key, owner, metadata, options)
@@ -113,7 +114,8 @@ class CeleryJobManager:
 
         Args:
             status: one status, or several, any of which will do.
-            job_type: the registered name of their task.
+            job_type: the name of their job type or of their task. One that is not registered
+                counts as the latter: there may be jobs of it from before.
             owner: whose they are.
             since: created then or later: a moment, seconds since the epoch, or a timedelta
                 back from now.
@@ -123,8 +125,9 @@ class CeleryJobManager:
         Raises:
             ConfigurationError: a status, limit or cursor that does not exist.
         """
+        task = None if job_type is None else registry_of(self._app).task_name(job_type)
         return self._runtime.store.find(
-            Query(statuses_of(status), job_type, owner, moment_of(since), limit, cursor)
+            Query(statuses_of(status), task, owner, moment_of(since), limit, cursor)
         )
 
     def find_all(self, **wanted: Any) -> Iterator[Job]:

@@ -10,6 +10,7 @@ from milepost.errors import ConfigurationError
 from milepost.history import Act
 from milepost.jobs.patience import attempt
 from milepost.model import Job, JobStatus
+from milepost.registry import JobType, registry_of
 from milepost.runtime import runtime_of
 from milepost.tasks import announce
 from milepost.tasks.base import BaseTask, Facts, record, resend
@@ -39,7 +40,10 @@ class Sender:
         options: dict[str, Any],
     ) -> Job:
         """Record and send a job; see :meth:`CeleryJobManager.create`."""
-        found = self._durable_task(task)
+        job_type = registry_of(self._app).get_task(getattr(task, "name", task))
+        found = self._task_of(job_type)
+        if job_type.queue is not None:
+            options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
         job_id = _id_of(found, key, options)
         options = {**options, "task_id": job_id}
@@ -109,19 +113,14 @@ class Sender:
 
         attempt(f"job {job.id}: tell Celery of its end", tell)
 
-    def _durable_task(self, task: Any) -> BaseTask:
-        name = getattr(task, "name", task)
-        found = self._app.tasks.get(name)
-        if not isinstance(found, BaseTask) or not found.durable:
-            known = sorted(n for n, t in self._app.tasks.items() if getattr(t, "durable", False))
-            raise ConfigurationError(
-                f"no durable task {name!r}; registered are: {', '.join(known) or 'none'}"
-            )
+    def _task_of(self, job_type: JobType) -> BaseTask:
         if self._app.conf.task_always_eager:
             raise ConfigurationError(
-                f"task_always_eager is set: {name!r} would run in this process and leave no job. "
-                "Call its apply() instead"
+                f"task_always_eager is set: {job_type.task!r} would run in this process and leave "
+                "no job. Call its apply() instead"
             )
+        found = self._app.tasks[job_type.task]
+        assert isinstance(found, BaseTask)
         return found
 
 

@@ -43,6 +43,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         keep_result: whether the return value is kept in the job's record.
         on_soft_time_limit: ``fail``: the job fails, as in Celery; ``continue``: it frees its
             slot and goes on in a new attempt, if it has saved anything since it began.
+        job_type: the name of its job type. None: the task's own.
+        input_model: pydantic model that the arguments have to fit. None: any arguments.
+        permissions: what a role must be entitled to beside the act itself.
     """
 
     abstract = True
@@ -54,6 +57,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     codec: ClassVar[Codec | None] = None
     keep_result: ClassVar[bool] = True
     on_soft_time_limit: ClassVar[str] = "fail"
+    job_type: ClassVar[str | None] = None
+    input_model: ClassVar[Any] = None
+    permissions: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
