@@ -65,6 +65,24 @@ class JobRecovered:
     finishing: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PermissionDecided:
+    """The policy was asked whether somebody may do something."""
+
+    principal: str
+    action: str
+    job_type: str | None
+    job_id: str | None
+    allowed: bool
+    reason: str
+
+
 Event: TypeAlias = (
-    JobStarted | CheckpointSaved | JobSettled | LeaseLost | DeliveryDropped | JobRecovered
+    JobStarted
+    | CheckpointSaved
+    | JobSettled
+    | LeaseLost
+    | DeliveryDropped
+    | JobRecovered
+    | PermissionDecided
 )

@@ -1,13 +1,15 @@
 """The registry: which job types an app has, and which task does the work of each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
 from milepost.errors import ConfigurationError, UnknownJobTypeError
 from milepost.jobtype import JobType
+from milepost.security.validation import unknown_fields
+from milepost.tasks.arguments import parameters_of
 from milepost.tasks.base import BaseTask
 
 __all__ = ["JobType", "TaskRegistry", "registry_of"]
@@ -27,10 +29,13 @@ class _Declared:
     name: str
     task: Any
     facts: Mapping[str, Any]
+    cls: type[BaseTask] | None = None
+    """The task's class, where it is for the registry to make a task of it."""
 
-    @property
-    def task_name(self) -> str:
-        return str(getattr(self.task, "name", self.task))
+    def task_name(self, app: Any) -> str:
+        """Return the registered name of the task."""
+        name = getattr(self.task, "name", self.task)
+        return name if isinstance(name, str) else _generated(app, self.task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ class TaskRegistry:
 
         Args:
             name: of the job type.
-            task: the durable task, or its registered name. It may be registered later.
+            task: the durable task, its class or its registered name. It may be registered with
+                Celery later.
             queue: see :class:`~milepost.jobtype.JobType`, as for all that follow.
 
         Raises:
@@ -119,12 +125,9 @@ class TaskRegistry:
             "description": description,
             "owner": owner,
         }
-        JobType(name, "to be checked", **facts)
-        if name in self._declared:
-            raise ConfigurationError(f"job type {name!r} is registered already")
         given = {fact: value for fact, value in facts.items() if value}
-        self._declared[name] = _Declared(name, task, given)
-        self._index = _Index()
+        JobType(name, "to be checked", **given)
+        self._declare(_Declared(name, task, given))
 
     def job_type(self, name: str, **facts: Any) -> Callable[[T], T]:
         """Declare the decorated task's job type; see :meth:`register`."""
@@ -134,6 +137,42 @@ class TaskRegistry:
             return task
 
         return declare
+
+    def bring(self, what: JobType | type[BaseTask], owner: str) -> None:
+        """Declare a job type that a plugin brings.
+
+        Args:
+            what: it, or the class of its task, which is registered with Celery too.
+            owner: who brings it.
+
+        Raises:
+            ConfigurationError: as for :meth:`register`.
+        """
+        if isinstance(what, JobType):
+            facts = {f.name: getattr(what, f.name) for f in fields(what)}
+            self.register(**{**facts, "owner": what.owner or owner})
+        else:
+            name = what.job_type or what.name or _generated(self._app, what)
+            self._declare(_Declared(name, what, {"owner": owner}, what))
+
+    def make_tasks(self, app: Any) -> None:
+        """Let an app's tasks be as they are declared: there, and with their input models.
+
+        Raises:
+            ConfigurationError: another task has the name of one that is declared by its class,
+                or a task has an input model already.
+        """
+        for declared in list(self._declared.values()):
+            task = _task_of(declared, app)
+            model = declared.facts.get("input_model")
+            if task is None or model is None:
+                continue
+            if getattr(task, "input_model", None) not in (None, model):
+                raise ConfigurationError(
+                    f"job type {declared.name!r}: input_model={model.__name__}, "
+                    f"but its task {task.name!r} has {task.input_model.__name__}"
+                )
+            task.input_model = model
 
     def get_task(self, job_type: str) -> JobType:
         """Return a job type by its name, or by that of its task.
@@ -172,19 +211,30 @@ class TaskRegistry:
 
         Raises:
             ConfigurationError: two job types of one name or for one task, a job type whose
-                task is missing or not durable, a checkpoint version that is not the task's.
+                task is missing or not durable, a checkpoint version that is not the task's, an
+                input model with a field that the task does not take.
         """
         for name, task in self._collect().missing.items():
             raise ConfigurationError(_missing(name, task))
+        for job_type in self._index.names.values():
+            _check_model(job_type, self._app.tasks[job_type.task])
+
+    def _declare(self, declared: _Declared) -> None:
+        if declared.name in self._declared:
+            raise ConfigurationError(f"job type {declared.name!r} is registered already")
+        self._declared[declared.name] = declared
+        self._index = _Index()
 
     def _collect(self) -> _Index:
         """Look again at what is declared and at the app's tasks."""
         index = _Index()
         tasks = self._app.tasks  # makes those that wait for it
+        self.make_tasks(self._app)
         for declared in list(self._declared.values()):
-            task = tasks.get(declared.task_name)
+            name = declared.task_name(self._app)
+            task = tasks.get(name)
             if task is None:
-                index.missing[declared.name] = declared.task_name
+                index.missing[declared.name] = name
             else:
                 index.add(_described(declared.name, task, declared.facts))
         for task in list(tasks.values()):
@@ -196,6 +246,32 @@ class TaskRegistry:
                 index.add(_described(task.name, task, {}))
         self._index = index
         return index
+
+
+def _task_of(declared: _Declared, app: Any) -> Any:
+    """Return the task of a declaration; one that is known by its class only is made."""
+    name = declared.task_name(app)
+    task = app.tasks.get(name)
+    if declared.cls is None:
+        return task
+    if task is not None and type(task) is not declared.cls:
+        raise ConfigurationError(
+            f"two tasks {name!r}: {_class(declared.cls)} of job type {declared.name!r}, "
+            f"and {_class(type(task))}"
+        )
+    return app.register_task(declared.cls()) if task is None else task
+
+
+def _check_model(job_type: JobType, task: Any) -> None:
+    parameters = parameters_of(task)
+    if job_type.input_model is None or parameters is None:
+        return
+    unknown = unknown_fields(job_type.input_model, parameters)
+    if unknown:
+        raise ConfigurationError(
+            f"job type {job_type.name!r}: {job_type.input_model.__name__} has a field "
+            f"{unknown[0]!r}, which task {task.name!r} does not take"
+        )
 
 
 def _described(name: str, task: Any, facts: Mapping[str, Any]) -> JobType:
@@ -222,6 +298,14 @@ def _described(name: str, task: Any, facts: Mapping[str, Any]) -> JobType:
             f"but its task {task.name!r} has {told.checkpoint_version}"
         )
     return replace(told, **facts)
+
+
+def _generated(app: Any, cls: type) -> str:
+    return str(app.gen_task_name(cls.__name__, cls.__module__))
+
+
+def _class(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _first_line(task: Any) -> str:

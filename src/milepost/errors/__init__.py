@@ -10,6 +10,8 @@
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
     ├── JobFailedError              a recorded failure, told again
+    ├── PermissionDeniedError       the policy says no
+    ├── InvalidInputError           a payload does not fit its job type
     ├── StoreError
     │   ├── StoreUnavailableError   nobody answered in time
     │   ├── LeaseLostError          another attempt has the job
@@ -54,6 +56,10 @@ from milepost.errors.root import (
     MilepostWarning,
     MissingExtraError,
 )
+from milepost.errors.security import (
+    InvalidInputError,
+    PermissionDeniedError,
+)
 from milepost.errors.stores import (
     LeaseLostError,
     StoreError,
@@ -68,6 +74,7 @@ __all__ = [
     "CrashLimitError",
     "DecodeError",
     "EncodeError",
+    "InvalidInputError",
     "InvalidTransitionError",
     "ItemKeyError",
     "JobFailedError",
@@ -78,6 +85,7 @@ __all__ = [
     "MissingExtraError",
     "NameInUseError",
     "NotTransactionalError",
+    "PermissionDeniedError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",

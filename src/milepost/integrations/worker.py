@@ -20,9 +20,11 @@ from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.model import Job
+from milepost.registry import registry_of
 from milepost.runtime import runtime_of
 from milepost.tasks import station
 from milepost.tasks.base import resend
+from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
 
@@ -45,6 +47,7 @@ class KeeperStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._runtime = runtime_of(worker.app)
+        registry_of(worker.app).check()
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
         self._flag = DrainFlag.make()
@@ -52,6 +55,7 @@ class KeeperStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         app = worker.app
+        self._check_versions(app)
         watch = Watch(worker)
         watch.keeper = Keeper(
             self._runtime,
@@ -68,6 +72,14 @@ class KeeperStep(bootsteps.StartStopStep):
             ).start()
         self._drain_in_time(worker)
         worker_shutdown.connect(lambda **_: self._finish_all(watch), sender=worker, weak=False)
+
+    def _check_versions(self, app: Any) -> None:
+        """Refuse to work on jobs of newer code; not before the pool is forked: it connects."""
+        try:
+            check_versions(self._runtime, registry_of(app).get_all_job_types())
+        except StoreError as exc:
+            # A checkpoint that does not fit parks its job in any case.
+            logger.warning("the checkpoint versions are not compared: %s", exc)
 
     def _drain_in_time(self, worker: Any) -> None:
         """Let running jobs know of a shutdown when it begins, not when Celery is done waiting.

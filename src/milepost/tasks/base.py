@@ -14,6 +14,7 @@ from milepost.errors import ConfigurationError
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
 from milepost.tasks import message
+from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.verdict import FINAL
@@ -83,6 +84,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
 
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
+            InvalidInputError: the arguments do not fit the input model; likewise.
         """
         places = (producer, link, link_error, shadow)
         if self.durable:
@@ -129,7 +131,11 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         if options.get("retries"):
             _save_before_retry(task_id)
             return task_id, _nothing
-        if self.app.conf.task_always_eager or (task_id and RECORDED.get() == task_id):
+        if task_id and RECORDED.get() == task_id:
+            return task_id, _nothing
+        if self.input_model is not None:
+            check_arguments(self, args, kwargs)
+        if self.app.conf.task_always_eager:
             return task_id, _nothing
         runtime = runtime_of(self.app)
         if runtime.settings.record_at != "publish":
