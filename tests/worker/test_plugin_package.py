@@ -68,24 +68,17 @@ class Place:
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{self.said()}"
         return done.stdout
 
+    def ask(self, what):
+        """Return what a command lists."""
+        words = ("-m", "celery", "-A", "shop", "jobs", what, "--json")
+        return json.loads(self.run(*words))[what]
+
     def start_worker(self):
         with self.log.open("wb") as log:
             self.worker = subprocess.Popen(
                 [
-                    self.python,
-                    *[
-                        "-m",
-                        "celery",
-                        "-A",
-                        "shop",
-                        "worker",
-                        "-l",
-                        "INFO",
-                        "-c",
-                        "1",
-                        "-n",
-                        "plugin@test",
-                    ],
+                    *(self.python, "-m", "celery", "-A", "shop", "worker", "-l", "INFO"),
+                    *("-c", "1", "-n", "plugin@test"),
                 ],
                 cwd=self.folder,
                 env=self.env,
@@ -112,7 +105,7 @@ def place(tmp_path):
     place = Place(tmp_path)
     for name in ("queue", "control", "texts"):
         (tmp_path / name).mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("the cat and the dog\n")
+    (tmp_path / "texts" / "a.txt").write_text("the cat, the dog\n")
     (tmp_path / "texts" / "b.txt").write_text("The dog sleeps\nand sleeps\n and the dog\n")
     (tmp_path / "shop.py").write_text(PROJECT)
     place.install()
@@ -122,14 +115,10 @@ def place(tmp_path):
 
 def test_a_plugin_that_pip_installs(place):
     """Its tasks run in a real worker, its observer hears of it, and the commands show it."""
-    plugins = json.loads(place.run(*["-m", "celery", "-A", "shop", "jobs", "plugins", "--json"]))[
-        "plugins"
-    ]
+    plugins = place.ask("plugins")
     (ours,) = [one for one in plugins if one["distribution"] == "milepost-wordcount"]
     assert (ours["name"], ours["version"], ours["state"]) == ("wordcount", "1.2.0", "loaded")
-    types = json.loads(place.run(*["-m", "celery", "-A", "shop", "jobs", "types", "--json"]))[
-        "types"
-    ]
+    types = place.ask("types")
     assert [(one["name"], one["owner"], one["input_model"]) for one in types] == [
         ("text.lines", "milepost-wordcount", None),
         ("text.words", "milepost-wordcount", "Words"),
