@@ -89,7 +89,7 @@ class Milepost:
         setattr(app, ATTRIBUTE, self._provide)
         setattr(app, REGISTRY, self.registry)
         app.milepost_codec = self._codec
-        app.on_after_finalize.connect(self._make_tasks, sender=app)
+        self._make_tasks_of(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
             take_whole_files(app)
@@ -112,6 +112,13 @@ class Milepost:
         """Return what was given, or what a plugin makes under that name."""
         return self.plugins.make(kind, given) if isinstance(given, str) else given
 
+    def _make_tasks_of(self, app: Any) -> None:
+        """Let an app have the tasks that are declared by their classes, once it has the others."""
+        if app.finalized:
+            self.registry.make_tasks(app)
+        else:
+            app.on_after_finalize.connect(self._make_tasks, sender=app)
+
     def _make_tasks(self, sender: Any, **_: Any) -> None:
         self.registry.make_tasks(sender)
 
@@ -130,7 +137,7 @@ class Milepost:
             setattr(app, ATTRIBUTE, self._provide)
             setattr(app, REGISTRY, self.registry)
             app.milepost_codec = self._codec
-            app.on_after_finalize.connect(self._make_tasks, sender=app)
+            self._make_tasks_of(app)
 
     def _provide(self) -> Runtime:
         if self._runtime is None:

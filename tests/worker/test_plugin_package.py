@@ -12,6 +12,8 @@ from workers import wait_until
 
 ROOT = Path(__file__).parents[2]
 PROJECT = """\
+import os
+
 from celery import Celery
 
 from milepost import Milepost
@@ -23,6 +25,7 @@ app.conf.broker_transport_options = {
     "control_folder": "control",
     "polling_interval": 0.05,
 }
+app.conf.worker_pool_start_method = os.environ.get("START_METHOD", "fork")
 milepost = Milepost(app, store="sqlite:///jobs.db")
 """
 CREATE = """\
@@ -73,7 +76,8 @@ class Place:
         words = ("-m", "celery", "-A", "shop", "jobs", what, "--json")
         return json.loads(self.run(*words))[what]
 
-    def start_worker(self):
+    def start_worker(self, start_method):
+        env = {**self.env, "START_METHOD": start_method}
         with self.log.open("wb") as log:
             self.worker = subprocess.Popen(
                 [
@@ -81,7 +85,7 @@ class Place:
                     *("-c", "1", "-n", "plugin@test"),
                 ],
                 cwd=self.folder,
-                env=self.env,
+                env=env,
                 stdout=log,
                 stderr=log,
             )
@@ -113,7 +117,8 @@ def place(tmp_path):
     place.stop()
 
 
-def test_a_plugin_that_pip_installs(place):
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_plugin_that_pip_installs(place, start_method):
     """Its tasks run in a real worker, its observer hears of it, and the commands show it."""
     plugins = place.ask("plugins")
     (ours,) = [one for one in plugins if one["distribution"] == "milepost-wordcount"]
@@ -124,7 +129,7 @@ def test_a_plugin_that_pip_installs(place):
         ("text.words", "milepost-wordcount", "Words"),
     ]
 
-    place.start_worker()
+    place.start_worker(start_method)
     assert json.loads(place.run("-c", CREATE)) == [[["the", 4], ["dog", 3]], 4]
 
     journal = wait_until(

@@ -1,6 +1,7 @@
 """The keeper's place in Celery's worker: its threads, its start and its end."""
 
 import logging
+import sys
 import threading
 import time
 import uuid
@@ -48,6 +49,7 @@ class KeeperStep(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         self._runtime = runtime_of(worker.app)
         registry_of(worker.app).check()
+        include_project(worker.app)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
         self._flag = DrainFlag.make()
@@ -169,6 +171,21 @@ class Chores:
         if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + PURGE_SECONDS
             self._watch.keeper.purge()
+
+
+def include_project(app: Any) -> None:
+    """Let pool processes that are spawned import the project, which makes its milepost there.
+
+    Celery lets them import the modules that have tasks. The app's own may have none: those of
+    a plugin, or shared ones, do not import it.
+    """
+    homes = {
+        name
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] not in ("celery", "__main__")
+        and any(value is app for value in list(getattr(module, "__dict__", {}).values()))
+    }
+    app.conf.include = tuple({*(app.conf.include or ()), *homes})
 
 
 def result_is_stored(app: Any, job: Job) -> bool:
