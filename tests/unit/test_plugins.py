@@ -363,3 +363,10 @@ def test_records_name_the_task():
     assert record(app, job.id).task == "sample.count_words"
     report = app.milepost.jobs.get_job_status("job")
     assert (report.job_type, report.task) == ("text.words", "sample.count_words")
+
+
+def test_nothing_is_connected():
+    """To make a milepost, to load plugins and to check the registry need no server."""
+    app = make_app(milepost={"store": "redis://127.0.0.1:1/0", "plugins": [plugin(codecs={})]})
+    app.milepost.registry.check()
+    assert run(app, "types").code == run(app, "plugins").code == 0
