@@ -41,3 +41,7 @@ class JobType:
             raise ConfigurationError(
                 f"job type {self.name!r}: permissions = {given!r}: a tuple of names"
             )
+        if not (self.input_model is None or hasattr(self.input_model, "model_validate_json")):
+            raise ConfigurationError(
+                f"job type {self.name!r}: input_model = {self.input_model!r}: a pydantic model"
+            )

@@ -199,7 +199,9 @@ def test_a_version_that_is_not_the_tasks(app, registry):
         registry.check()
 
 
-@pytest.mark.parametrize("facts", [{"name": ""}, {"name": 3}, {"permissions": "pii"}])
+@pytest.mark.parametrize(
+    "facts", [{"name": ""}, {"name": 3}, {"permissions": "pii"}, {"input_model": dict}]
+)
 def test_a_declaration_that_is_none(registry, facts):
     """Is refused where it stands."""
     with pytest.raises(ConfigurationError):

@@ -97,13 +97,16 @@ print(milepost.jobs.create("shop.add", {"n": 50}, principal="ann").id)
 
 @pytest.fixture
 def place(tmp_path):
-    for name in ("queue", "control", "acme_parts-2.0.dist-info"):
+    for name in ("queue", "control"):
         (tmp_path / name).mkdir()
     (tmp_path / "acme.py").write_text(PLUGIN)
     (tmp_path / "shop.py").write_text(PROJECT)
-    meta = tmp_path / "acme_parts-2.0.dist-info"
-    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-parts\nVersion: 2.0\n")
-    (meta / "entry_points.txt").write_text("[milepost]\nacme = acme\n")
+    for name, version in (("acme", "2.0"), ("broken", "0.1")):
+        meta = tmp_path / f"{name}_parts-{version}.dist-info"
+        meta.mkdir()
+        about = f"Metadata-Version: 2.1\nName: {name}-parts\nVersion: {version}\n"
+        (meta / "METADATA").write_text(about)
+        (meta / "entry_points.txt").write_text(f"[milepost]\n{name} = {name}\n")
     return tmp_path
 
 
@@ -124,7 +127,10 @@ def call(place):
 
 
 def test_the_parts_of_a_plugin(place, call):
-    """A job lives in the plugin's store, in its codec's bytes, under its policy, and is seen."""
+    """A job lives in the plugin's store, in its codec's bytes, under its policy, and is seen.
+
+    That another plugin cannot be imported is said, and is no matter.
+    """
     worker = call(*WORKER.split(), start=True)
     try:
         made = call("-c", CREATE)
@@ -133,6 +139,15 @@ def test_the_parts_of_a_plugin(place, call):
 
         def ask(*words):
             return call(*JOBS.split(), *words)
+
+        plugins = {
+            one["name"]: one for one in json.loads(ask("plugins", "--json").stdout)["plugins"]
+        }
+        assert plugins["acme"]["brings"] == [
+            *("stores acme", "codecs marked", "observers acme", "permission_policies acme")
+        ]
+        assert plugins["broken"]["problem"] == "ModuleNotFoundError: No module named 'broken'"
+        assert "plugin 'broken' of broken-parts 0.1 is not in use" in (place / "log").read_text()
 
         denied = ask("pause", job_id, "--principal", "eve")
         assert denied.returncode == 10
