@@ -21,17 +21,17 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "clock", "errors", "history", "model", "query"),
+    ("_version", "clock", "errors", "history", "jobtype", "model", "query"),
     (
         *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
-        *("llm", "observer", "settings", "store"),
+        *("llm", "observer", "plugins", "settings", "store"),
     ),
     ("codecs", "llms", "stores"),
     ("guards", "observers", "runtime", "security"),
     ("engine",),
     ("tasks",),
-    ("registry",),
-    ("hookspecs", "jobs", "routing"),
+    ("registry", "versions"),
+    ("discovery", "hookspecs", "jobs", "routing"),
     ("app",),
     ("integrations",),
     ("testing",),

@@ -11,17 +11,25 @@ from celery._state import _get_active_apps, connect_on_app_finalize  # type: ign
 from milepost.clock import Clock, SystemClock
 from milepost.codec import Codec
 from milepost.codecs.json import JsonCodec
+from milepost.discovery import load_plugins
 from milepost.errors import ConfigurationError
 from milepost.jobs import CeleryJobManager
 from milepost.observer import Emitter, Observer
+from milepost.registry import ATTRIBUTE as REGISTRY
+from milepost.registry import TaskRegistry
 from milepost.runtime import ATTRIBUTE, Runtime
-from milepost.settings import read_settings
+from milepost.security.permissions import Permissions, Policy
+from milepost.security.serializers import refuse_pickle
+from milepost.settings import Settings, read_settings
 from milepost.store import Store
 from milepost.stores import open_store
 
 REDIS = ("redis", "rediss")
 SPAWNED = "FORKED_BY_MULTIPROCESSING"
 """Environment variable of Celery's: pool processes start afresh, by import instead of fork."""
+
+BEFORE_CONFIGURATION = ("blocked_plugins", "strict_plugins")
+"""Settings that are needed before Celery's configuration may be read."""
 
 
 class Milepost:
@@ -30,14 +38,17 @@ class Milepost:
     Args:
         app: the Celery app.
         store: URL of the store, or a store. None: the Redis that Celery uses.
-        codec: how values become bytes. None: JSON.
+        codec: how values become bytes, or the name that a plugin gives to it. None: JSON.
         observers: called with every event; see :mod:`milepost.events`.
+        policy: who may do what, or the name that a plugin gives to it; see
+            :mod:`milepost.security.permissions`. None: everybody everything.
+        plugins: plugins that are not installed as such; see :mod:`milepost.hookspecs`.
         clock: for tests.
         settings: any of :class:`milepost.settings.Settings`.
 
     Raises:
-        ConfigurationError: an unknown setting, an unusable value, an unknown store URL, or
-            an app that has a milepost already.
+        ConfigurationError: an unknown setting, an unusable value, an unknown store URL, an
+            app that has a milepost already, or plugins that do not go together.
         MissingExtraError: the store's driver is not installed; the message has the pip line.
     """
 
@@ -46,25 +57,39 @@ class Milepost:
         app: Any,
         *,
         store: str | Store | None = None,
-        codec: Codec | None = None,
+        codec: str | Codec | None = None,
         observers: Sequence[Observer] = (),
+        policy: str | Policy | None = None,
+        plugins: Sequence[object] = (),
         clock: Clock | None = None,
         **settings: Any,
     ) -> None:
         if getattr(app, ATTRIBUTE, None) is not None:
             raise ConfigurationError(f"the Celery app {app.main!r} has a milepost already")
         self.app = app
-        self.jobs = CeleryJobManager(app)
         self._given = {**settings, "store": store if isinstance(store, str) else None}
+        early = read_settings(self._given, {})
+        self._early = {name: getattr(early, name) for name in BEFORE_CONFIGURATION}
+        self.plugins = load_plugins(
+            plugins, blocked=early.blocked_plugins, strict=early.strict_plugins
+        )
         self._store = None if isinstance(store, str) else store
-        self._codec = codec or JsonCodec()
-        self._emit = Emitter(observers)
+        if early.store is not None and self._store is None:
+            open_store(early.store, early, self.plugins.stores)  # fail where the mistake is made
+        self._codec = self._made("codecs", codec) or JsonCodec()
+        self._policy = self._made("permission_policies", policy)
+        self._observers = tuple(observers)
         self._clock = clock or SystemClock()
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
-        self._check_what_was_given()
+        self.registry = TaskRegistry(app)
+        for brought in self.plugins.job_types:
+            self.registry.bring(brought.what, brought.owner)
+        self.jobs = CeleryJobManager(app)
         setattr(app, ATTRIBUTE, self._provide)
+        setattr(app, REGISTRY, self.registry)
         app.milepost_codec = self._codec
+        self._make_tasks_of(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
             take_whole_files(app)
@@ -83,11 +108,19 @@ class Milepost:
         """The store in use."""
         return self._provide().store
 
-    def _check_what_was_given(self) -> None:
-        """Fail where the mistake is made; what Celery's configuration adds is read later."""
-        settings = read_settings(self._given, {})
-        if settings.store is not None:
-            open_store(settings.store, settings)
+    def _made(self, kind: str, given: Any) -> Any:
+        """Return what was given, or what a plugin makes under that name."""
+        return self.plugins.make(kind, given) if isinstance(given, str) else given
+
+    def _make_tasks_of(self, app: Any) -> None:
+        """Let an app have the tasks that are declared by their classes, once it has the others."""
+        if app.finalized:
+            self.registry.make_tasks(app)
+        else:
+            app.on_after_finalize.connect(self._make_tasks, sender=app)
+
+    def _make_tasks(self, sender: Any, **_: Any) -> None:
+        self.registry.make_tasks(sender)
 
     def _serve_twins(self) -> None:
         """In a spawned pool process, serve the app that Celery brings there by pickle too.
@@ -102,7 +135,9 @@ class Milepost:
     def _serve_twin(self, app: Any) -> None:
         if app.main == self.app.main and getattr(app, ATTRIBUTE, None) is None:
             setattr(app, ATTRIBUTE, self._provide)
+            setattr(app, REGISTRY, self.registry)
             app.milepost_codec = self._codec
+            self._make_tasks_of(app)
 
     def _provide(self) -> Runtime:
         if self._runtime is None:
@@ -113,10 +148,25 @@ class Milepost:
 
     def _make(self) -> Runtime:
         settings = read_settings(self._given, self.app.conf)
+        self._refuse_what_comes_late(settings)
+        if not settings.allow_pickle:
+            refuse_pickle(self.app.conf)
         store = self._store
         if store is None:
-            store = open_store(settings.store or redis_of(self.app), settings)
-        return Runtime(settings, store, self._codec, self._clock, self._emit)
+            url = settings.store or redis_of(self.app)
+            store = open_store(url, settings, self.plugins.stores)
+        observers = (*self._observers, *(make() for make in self.plugins.observers.values()))
+        emit = Emitter(observers)
+        permissions = Permissions(self._policy, emit)
+        return Runtime(settings, store, self._codec, self._clock, emit, permissions, self.plugins)
+
+    def _refuse_what_comes_late(self, settings: Settings) -> None:
+        for name, early in self._early.items():
+            if getattr(settings, name) != early:
+                raise ConfigurationError(
+                    f"{name} in Celery's configuration comes too late: plugins are loaded when "
+                    f"Milepost(app) is made. Give it there, or as MILEPOST_{name.upper()}"
+                )
 
 
 def take_whole_files(sender: Any, **_: Any) -> None:

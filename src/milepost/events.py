@@ -74,6 +74,18 @@ class CircuitChanged:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class PermissionDecided:
+    """The policy was asked whether somebody may do something."""
+
+    principal: str
+    action: str
+    job_type: str | None
+    job_id: str | None
+    allowed: bool
+    reason: str
+
+
 Event: TypeAlias = (
     JobStarted
     | CheckpointSaved
@@ -82,4 +94,5 @@ Event: TypeAlias = (
     | DeliveryDropped
     | JobRecovered
     | CircuitChanged
+    | PermissionDecided
 )

@@ -7,6 +7,8 @@ from milepost.clock import Clock
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError
 from milepost.observer import Emitter
+from milepost.plugins import NO_PLUGINS, Plugins
+from milepost.security.permissions import ALL_ALLOWED, Permissions
 from milepost.settings import Settings
 from milepost.store import Store
 
@@ -20,6 +22,8 @@ class Runtime:
     codec: Codec
     clock: Clock
     emit: Emitter
+    permissions: Permissions = ALL_ALLOWED
+    plugins: Plugins = NO_PLUGINS
 
 
 ATTRIBUTE = "milepost_runtime"

@@ -13,6 +13,7 @@ from milepost.errors import (
     JobFailedError,
     JobNotFoundError,
     MissingExtraError,
+    UnknownJobTypeError,
 )
 from milepost.jobs import JobManager
 from milepost.model import JobStatus, Progress
@@ -62,10 +63,12 @@ def test_create_records_and_sends(app, jobs, count):
 
 
 def test_create_refuses_what_is_no_durable_task(jobs, count):
-    """The error names the durable tasks that there are."""
+    """The error names the durable tasks that are like it."""
     for name in ("nothing", "plain"):
-        with pytest.raises(ConfigurationError, match=rf"no durable task '{name}'.*: count"):
+        with pytest.raises(UnknownJobTypeError, match=f"no job type or durable task '{name}'"):
             jobs.create(name)
+    with pytest.raises(UnknownJobTypeError, match="did you mean 'count'"):
+        jobs.create("cuont")
 
 
 def test_create_refuses_eager_mode(app, jobs, count):

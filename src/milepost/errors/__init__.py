@@ -5,12 +5,15 @@
     MilepostError
     ├── ConfigurationError          wrong before any job ran
     │   ├── LLMPriceUnknownError
-    │   └── MissingExtraError
+    │   ├── MissingExtraError
+    │   └── UnknownJobTypeError
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
     ├── BodyExitError               sys.exit() in a task, or a cancelled coroutine
     ├── JobFailedError              a recorded failure, told again
+    ├── PermissionDeniedError       the policy says no
+    ├── InvalidInputError           a payload does not fit its job type
     ├── StoreError
     │   ├── StoreUnavailableError   nobody answered in time
     │   ├── LeaseLostError          another attempt has the job
@@ -100,11 +103,18 @@ from milepost.errors.llm import (
     LLMTruncatedError,
     LLMUnreachableError,
 )
+from milepost.errors.registry import (
+    UnknownJobTypeError,
+)
 from milepost.errors.root import (
     ConfigurationError,
     MilepostError,
     MilepostWarning,
     MissingExtraError,
+)
+from milepost.errors.security import (
+    InvalidInputError,
+    PermissionDeniedError,
 )
 from milepost.errors.stores import (
     LeaseLostError,
@@ -123,6 +133,7 @@ __all__ = [
     "CrashLimitError",
     "DecodeError",
     "EncodeError",
+    "InvalidInputError",
     "InvalidTransitionError",
     "ItemKeyError",
     "JobFailedError",
@@ -151,6 +162,7 @@ __all__ = [
     "MissingExtraError",
     "NameInUseError",
     "NotTransactionalError",
+    "PermissionDeniedError",
     "RateLimitedError",
     "ServiceError",
     "ServiceResponseError",
@@ -158,5 +170,6 @@ __all__ = [
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",
+    "UnknownJobTypeError",
     "ValueTooLargeError",
 ]

@@ -13,7 +13,8 @@ class JobReport:
 
     Attributes:
         id: the job's id.
-        job_type: the registered name of its task.
+        job_type: the name of its job type.
+        task: the registered name of its task.
         status: where it stands.
         reason: why, in words.
         done: items finished.
@@ -43,6 +44,7 @@ class JobReport:
 
     id: str
     job_type: str
+    task: str
     status: JobStatus
     reason: str | None
     done: int
@@ -74,17 +76,19 @@ class JobReport:
         return {**asdict(self), "status": str(self.status)}
 
 
-def report_on(job: Job, stalled_after: float) -> JobReport:
+def report_on(job: Job, stalled_after: float, job_type: str) -> JobReport:
     """Say how a job is doing.
 
     Args:
         job: its record.
         stalled_after: seconds without anything new after which a running job counts as stalled.
+        job_type: the name of its job type.
     """
     progress = job.progress
     return JobReport(
         id=job.id,
-        job_type=job.task,
+        job_type=job_type,
+        task=job.task,
         status=job.status,
         reason=job.reason,
         done=progress.done,

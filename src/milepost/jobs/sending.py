@@ -10,7 +10,9 @@ from milepost.errors import ConfigurationError
 from milepost.history import Act
 from milepost.jobs.patience import attempt
 from milepost.model import Job, JobStatus
+from milepost.registry import JobType
 from milepost.runtime import runtime_of
+from milepost.security.validation import check_input, limits_of
 from milepost.tasks import announce
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
@@ -31,7 +33,7 @@ class Sender:
 
     def create(
         self,
-        task: Any,
+        job_type: JobType,
         payload: Mapping[str, Any] | None,
         key: str | None,
         owner: str | None,
@@ -39,8 +41,11 @@ class Sender:
         options: dict[str, Any],
     ) -> Job:
         """Record and send a job; see :meth:`CeleryJobManager.create`."""
-        found = self._durable_task(task)
+        found = self._task_of(job_type)
+        if job_type.queue is not None:
+            options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
+        check_input(job_type.name, kwargs, job_type.input_model, limits_of(runtime.settings))
         job_id = _id_of(found, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))
@@ -60,9 +65,9 @@ class Sender:
     def reopen(self, job_id: str, act: Act, drop: Sequence[str] | None, by: str) -> Job:
         """Let a job run again that had ended."""
         job = runtime_of(self._app).store.reopen(job_id, act, drop=drop, by=by)
-        request = announce.request_of(self._app, job)
         attempt(
-            f"job {job_id}: forget its old result", lambda: announce.forgotten(self._app, request)
+            f"job {job_id}: forget its old result",
+            lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),
         )
         self.send_due(job)
         return job
@@ -82,18 +87,17 @@ class Sender:
 
     def tell_paused(self, job: Job) -> None:
         """Tell Celery that a job was paused before a worker had it."""
-        request, reason = announce.request_of(self._app, job), job.reason or "paused"
+        reason = job.reason or "paused"
         attempt(
             f"job {job.id}: tell Celery of its pause",
-            lambda: announce.paused(self._app, request, reason),
+            lambda: announce.paused(self._app, announce.request_of(self._app, job), reason),
         )
 
     def tell_resumed(self, job: Job) -> None:
         """Tell Celery that a paused job goes on."""
-        request = announce.request_of(self._app, job)
         attempt(
             f"job {job.id}: tell Celery that it goes on",
-            lambda: announce.resumed(self._app, request),
+            lambda: announce.resumed(self._app, announce.request_of(self._app, job)),
         )
 
     def tell_cancelled(self, job: Job) -> None:
@@ -109,19 +113,14 @@ class Sender:
 
         attempt(f"job {job.id}: tell Celery of its end", tell)
 
-    def _durable_task(self, task: Any) -> BaseTask:
-        name = getattr(task, "name", task)
-        found = self._app.tasks.get(name)
-        if not isinstance(found, BaseTask) or not found.durable:
-            known = sorted(n for n, t in self._app.tasks.items() if getattr(t, "durable", False))
-            raise ConfigurationError(
-                f"no durable task {name!r}; registered are: {', '.join(known) or 'none'}"
-            )
+    def _task_of(self, job_type: JobType) -> BaseTask:
         if self._app.conf.task_always_eager:
             raise ConfigurationError(
-                f"task_always_eager is set: {name!r} would run in this process and leave no job. "
-                "Call its apply() instead"
+                f"task_always_eager is set: {job_type.task!r} would run in this process and leave "
+                "no job. Call its apply() instead"
             )
+        found = self._app.tasks[job_type.task]
+        assert isinstance(found, BaseTask)
         return found
 
 

@@ -18,6 +18,7 @@ from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
 from milepost.settings import Settings
 from milepost.tasks import message
+from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.verdict import FINAL
@@ -52,6 +53,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         keep_result: whether the return value is kept in the job's record.
         on_soft_time_limit: ``fail``: the job fails, as in Celery; ``continue``: it frees its
             slot and goes on in a new attempt, if it has saved anything since it began.
+        job_type: the name of its job type. None: the task's own.
+        input_model: pydantic model that the arguments have to fit. None: any arguments.
+        permissions: what a role must be entitled to beside the act itself.
     """
 
     abstract = True
@@ -64,6 +68,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     guards: ClassVar[Sequence[Declaration]] = ()
     keep_result: ClassVar[bool] = True
     on_soft_time_limit: ClassVar[str] = "fail"
+    job_type: ClassVar[str | None] = None
+    input_model: ClassVar[Any] = None
+    permissions: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -90,6 +97,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
 
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
+            InvalidInputError: the arguments do not fit the input model; likewise.
         """
         places = (producer, link, link_error, shadow)
         if self.durable:
@@ -143,7 +151,11 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         if options.get("retries"):
             _save_before_retry(task_id)
             return task_id, _nothing
-        if self.app.conf.task_always_eager or (task_id and RECORDED.get() == task_id):
+        if task_id and RECORDED.get() == task_id:
+            return task_id, _nothing
+        if self.input_model is not None:
+            check_arguments(self, args, kwargs)
+        if self.app.conf.task_always_eager:
             return task_id, _nothing
         runtime = runtime_of(self.app)
         if runtime.settings.record_at != "publish":

@@ -34,6 +34,7 @@ from milepost.runtime import Runtime, runtime_for
 from milepost.settings import Settings
 from milepost.stores.memory import MemoryStore
 from milepost.tasks import announce, message, verdict
+from milepost.tasks.arguments import check_arguments, signature_of
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
@@ -81,6 +82,7 @@ def wrap_run(cls: Any) -> None:
     cls.run = run
     # What a decorator wraps counts: it is there that the body stands.
     cls.milepost_is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+    cls.milepost_signature = signature_of(function, bound=not is_static)
 
 
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
@@ -115,6 +117,8 @@ def _number(request: Any) -> int:
 def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
+        if task.input_model is not None:
+            _check_first(attempt, task)
         return drive(functools.partial(_called, attempt, call))
     except SoftTimeLimitExceeded:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
@@ -126,6 +130,17 @@ def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
         raise BodyExitError(task.name, repr(exc)) from exc
     finally:
         CURRENT.reset(token)
+
+
+def _check_first(attempt: Attempt, task: Any) -> None:
+    """Let nothing that the input model refuses reach the body, whoever has sent it.
+
+    A job that is under way goes on, though: it was taken in under the model of its time. And
+    a direct call is the application's own.
+    """
+    request = task.request
+    if attempt.job.attempts <= 1 and not request.called_directly:
+        check_arguments(task, request.args, request.kwargs)
 
 
 def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:

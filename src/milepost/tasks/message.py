@@ -9,7 +9,9 @@ from celery.utils.time import maybe_iso8601
 from kombu import Queue, serialization
 from kombu.exceptions import KombuError
 
-from milepost.errors import EncodeError
+from milepost.errors import ConfigurationError, EncodeError
+from milepost.runtime import runtime_of
+from milepost.security.serializers import is_pickle
 
 FINISH_HEADER = "milepost_finish"
 """Marks a delivery whose body has already run: only callbacks and result may be missing."""
@@ -38,16 +40,35 @@ def pack(signature: Mapping[str, Any], serializer: str | None) -> bytes:
 
 
 def unpack(message: bytes, app: Any) -> Signature[Any]:
-    """Return the signature that :func:`pack` made *message* from, bound to *app*."""
+    """Return the signature that :func:`pack` made *message* from, bound to *app*.
+
+    Raises:
+        ConfigurationError: it is pickled, and the app does not allow that: whoever can write
+            to the store could else run code here.
+    """
     head, _, body = message.partition(b"\n")
     kind, encoding = head.decode().split(" ", 1)
+    _refuse_pickle(kind, app)
     data = serialization.loads(body, kind, encoding, accept={kind})
     signature: Signature[Any] = Signature.from_dict(data, app=app)
     return signature
 
 
+def _refuse_pickle(serializer: str | None, app: Any) -> None:
+    if is_pickle(serializer) and not runtime_of(app).settings.allow_pickle:
+        raise ConfigurationError(
+            "a job's message is pickled: use JSON, or Milepost(app, allow_pickle=True) where "
+            "nobody else can write to the broker and the store"
+        )
+
+
 def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> bytes:
-    """Return the message of a job about to be sent by ``apply_async``."""
+    """Return the message of a job about to be sent by ``apply_async``.
+
+    Raises:
+        ConfigurationError: it would be pickled, and the app does not allow that.
+    """
+    _refuse_pickle(options.get("serializer") or task.serializer, task.app)
     dump_models = task._dump_pydantic_arguments
     if dump_models is not None and options.get("serializer") != "pickle":
         args, kwargs = dump_models(args, kwargs)

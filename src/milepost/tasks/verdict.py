@@ -10,11 +10,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
 from milepost.engine.recovery import RETRY
-from milepost.errors import CrashLimitError, JobFailedError
+from milepost.errors import CrashLimitError, InvalidInputError, JobFailedError
 from milepost.model import JobStatus, Settlement
 from milepost.tasks import message
 
-FINAL = (CrashLimitError, JobFailedError)
+FINAL = (CrashLimitError, InvalidInputError, JobFailedError)
 """Errors that end a job whatever ``autoretry_for`` says: another try would meet them again."""
 TERMINATED = frozenset(number - 256 for number in signal.valid_signals())
 """Exit codes of a pool process that a signal has told to terminate."""

@@ -150,16 +150,16 @@ def _books(saved: Checkpoint) -> Iterator[tuple[str, str, str]]:
 
 @command("stats")
 def stats(desk: Desk) -> None:
-    """Count jobs by task and status."""
+    """Count jobs by type and status."""
     counts: dict[str, Counter[str]] = {}
     total: Counter[str] = Counter()
-    for (task, status), number in desk.jobs.stats().items():
-        counts.setdefault(task, Counter())[str(status)] += number
+    for (job_type, status), number in desk.jobs.stats().items():
+        counts.setdefault(job_type, Counter())[str(status)] += number
         total[str(status)] += number
 
     def people() -> None:
         statuses = [str(status) for status in JobStatus]
-        rows = [_counted(task, counts[task], statuses) for task in sorted(counts)]
+        rows = [_counted(name, counts[name], statuses) for name in sorted(counts)]
         if len(rows) > 1:
             rows.append(_counted("all", total, statuses))
         desk.screen.table(("type", *statuses), rows, range(1, len(statuses) + 1))

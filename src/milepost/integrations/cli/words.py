@@ -16,7 +16,7 @@ def row(job: Job, report: JobReport) -> list[str]:
     """Return a job's line in a list."""
     return [
         job.id,
-        job.task,
+        report.job_type,
         status(report),
         progress(report),
         rate(report),
@@ -62,7 +62,8 @@ def facts(job: Job, report: JobReport) -> list[tuple[str, str]]:
     """Return all there is to say of a job, as names with values."""
     return [
         ("id", job.id),
-        ("type", job.task),
+        ("type", report.job_type),
+        ("task", "" if job.task == report.job_type else job.task),
         ("status", status(report)),
         ("reason", report.reason or ""),
         ("error", report.error or ""),
