@@ -239,8 +239,7 @@ class LLMTask(CheckpointableTask):
                 self.llm_patience,
                 self.llm_repairs,
                 self.llm_changed == "call",
-                # From the class: a plain function there is no method of the task's.
-                type(self).__dict__.get("llm_redact") or type(self).llm_redact,
+                type(self).llm_redact,  # not from the task, which would make a method of it
             ),
             attempt,
         )
