@@ -1,5 +1,6 @@
 """Budgets, prices, limits and breakers of tasks that ask models."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -263,3 +264,64 @@ def test_a_response_may_use_more_than_estimated():
     bench.attempt()
     assert bench.job.reason.startswith("budget: 510 of 100 tokens")
     assert len(model.asked) == 1
+
+
+# -- families --------------------------------------------------------------------------------
+
+
+def test_a_family_shares_a_budget():
+    """Two jobs of one root: what the first has spent, the second has not."""
+    budget = Budget(tokens=100)
+    first = bench_of(ask(4), llm_family_budget=budget, llm_family=root)
+    first.attempt()
+    second = bench_of(ask(4), llm_family_budget=budget, llm_family=root)
+    second.runtime = replace(
+        second.runtime, store=WithLimits(second.runtime.store, first.inner.limits)
+    )
+    second.attempt()
+    assert (len(first.model.asked), len(second.model.asked)) == (4, 2)
+    assert second.job.status is JobStatus.PAUSED
+    assert second.job.reason == "budget: the 100 tokens of this job's family are spent"
+    type(second.task).llm_family_budget = Budget(tokens=1000)
+    second.resume()
+    assert second.attempt().value
+    assert len(second.model.asked) == 4
+
+
+def root(task):
+    """Stand in for Celery's root id, which the bench has none of."""
+    return "root"
+
+
+class WithLimits:
+    """A store that has its limits from another one, as two jobs of one store would."""
+
+    def __init__(self, store, limits):
+        self._store, self.limits = store, limits
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+def test_a_family_budget_in_money():
+    """Counted in millionths; settled by what calls really cost."""
+    budget = Budget(money="0.00005")
+    prices = PriceTable({"m": Price(input=1, output=2)})
+    bench = bench_of(ask(10), llm_family_budget=budget, llm_prices=prices, llm_family=root)
+    bench.attempt()
+    assert bench.job.status is JobStatus.PAUSED
+    assert len(bench.model.asked) == 2
+    assert spend(bench).money == Decimal("0.00004")
+
+
+def test_calls_in_flight_count_against_the_family():
+    """As for one job: waits for those that may leave something, then pauses."""
+
+    async def body(task):
+        return await task.llm_map(range(100), "{item}", concurrency=100, max_tokens=10)
+
+    bench = bench_of(body, llm_family_budget=Budget(tokens=200), llm_family=root)
+    bench.attempt()
+    assert bench.job.status is JobStatus.PAUSED
+    assert 12 <= spend(bench).calls <= 13
+    assert spend(bench).ambiguous == 0

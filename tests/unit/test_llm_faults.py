@@ -183,6 +183,8 @@ def test_a_message_that_quotes_the_request_is_left_out():
     error = error_of(Failure(400, words=f"I do not like 'hello {SECRET[:9]}'"), request)
     assert "s3cret" not in str(error)
     assert "max_tokens" in str(error_of(Failure(400, words="use max_tokens"), request))
+    short = LLMRequest("p", "m", ({"role": "user", "content": "pin 1234"},))
+    assert "1234" not in str(error_of(Failure(400, words="bad input: pin 1234"), short))
 
 
 # -- tasks -----------------------------------------------------------------------------------

@@ -63,6 +63,16 @@ def define(plain, effect):
     ask(name="ask_limited", llm_limit=Limit(requests=REQUESTS, per=PER, lease=5.0))(ask_about)
     ask(name="ask_cheaply", llm_budget=Budget(tokens=300))(ask_about)
 
+    in_family = ask(name="ask_in_family", llm_family_budget=Budget(tokens=600))(ask_about)
+
+    @ask(name="have_asked")
+    def have_asked(self, jobs, n):
+        """Send jobs that ask; they belong to this one's family."""
+        return [self.step(send, n, name=str(number)) for number in range(jobs)]
+
+    def send(n):
+        return in_family.delay(0, n, 4).id
+
     @ask(name="ask_in_turn")
     def ask_in_turn(self, n):
         """Sync: one call after the other, within a loop whose items forget their answers."""

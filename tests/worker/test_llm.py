@@ -77,6 +77,20 @@ def test_a_spent_budget_waits_for_a_larger_one(asking_site, llmock):
         site.jobs.resume(job.id, budget=Budget(tokens=1))
 
 
+def test_children_share_the_budget_of_their_family(asking_site, llmock):
+    """Jobs that one job has sent spend one budget together; another family has its own."""
+    site = asking_site("redis")
+    site.start_worker("threads", concurrency=4)
+    parents = [site.send("have_asked", 2, 60).id for _ in range(2)]
+    families = [site.jobs.result(parent, timeout=30) for parent in parents]
+    for children in families:
+        for child in children:
+            wait_until(lambda job=child: site.jobs.get(job).status is JobStatus.PAUSED, "paused")
+            assert "family" in site.jobs.get(child).reason
+        together = sum(spend(site, child).tokens for child in children)
+        assert 400 < together < 700
+
+
 def test_a_budget_is_granted_from_the_command_line(asking_site):
     """``resume --budget-tokens``; the checkpoint shows spend and budget."""
     site = asking_site("redis")

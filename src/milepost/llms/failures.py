@@ -23,6 +23,8 @@ from milepost.llm import LLMRequest
 
 QUOTE = 12
 """Characters of the request in a provider's message that make it a quotation."""
+SHORTEST = 3
+"""Characters below which a prompt is no secret, but a word that any message may have."""
 LONGEST = 300
 TOO_LONG = ("context_length", "context length", "context size", "prompt is too long")
 REFUSED = ("content_filter", "content_policy", "content management policy")
@@ -117,6 +119,10 @@ def _usable(seconds: float) -> float:
 def unquoted(words: str, request: LLMRequest) -> str:
     """Return a provider's message, unless it quotes the request."""
     words = words[:LONGEST]
-    asked = "\n".join(str(message.get("content", "")) for message in request.messages)
-    quotes = (words[i : i + QUOTE] in asked for i in range(max(len(words) - QUOTE + 1, 0)))
-    return "(its message quotes the request, and is left out)" if any(quotes) else words
+    for message in request.messages:
+        asked = str(message.get("content", ""))
+        length = min(len(asked), QUOTE)
+        pieces = (words[at : at + length] for at in range(len(words) - length + 1))
+        if length >= SHORTEST and any(piece in asked for piece in pieces):
+            return "(its message quotes the request, and is left out)"
+    return words

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from milepost.budget import Estimate
 from milepost.errors import (
     LLMAnswerLostError,
     LLMOverloadedError,
@@ -18,6 +20,7 @@ from milepost.runtime import Runtime
 
 DOWN = (LLMOverloadedError, LLMUnreachableError, LLMAnswerLostError)
 """Errors that say that the provider is down, so that the circuit counts them."""
+NO_ESTIMATE = Estimate()
 STANDARD: Mapping[str, Any] = MappingProxyType({})
 MOST_GATES = 1000
 MOST_WAIT = 1.0
@@ -71,6 +74,25 @@ class Gate:
             if self._breaker is not None:
                 await stack.enter_async_context(self._breaker.calling())
             yield passage
+
+
+@dataclass(slots=True)
+class Admission:
+    """One call that was let pass.
+
+    Attributes:
+        passage: wants to know how many tokens it took; None: nobody does.
+        used: what it has really cost.
+    """
+
+    passage: RatePassage | None = None
+    used: Estimate = NO_ESTIMATE
+
+    def settle(self, used: Estimate) -> None:
+        """Say what the call has really cost."""
+        self.used = used
+        if self.passage is not None:
+            self.passage.settle(used.tokens)
 
 
 def is_down(error: BaseException) -> bool:

@@ -29,7 +29,6 @@ from milepost.errors import (
     LLMRequestChangedError,
     LLMTruncatedError,
 )
-from milepost.guards.rate import RatePassage
 from milepost.interrupts import Suspend
 from milepost.llm import (
     Finish,
@@ -42,7 +41,8 @@ from milepost.llm import (
     most_output,
 )
 from milepost.model import JobStatus
-from milepost.tasks.admission import Gate
+from milepost.tasks.admission import NO_ESTIMATE, Admission, Gate
+from milepost.tasks.family import FamilyBudget
 from milepost.tasks.parsing import Misfit, repaired
 from milepost.tasks.questions import Question, kept, replayed
 
@@ -61,6 +61,7 @@ class Terms:
     client: LLMClient
     gate: Callable[[LLMRequest], Gate]
     budget: Budget | None
+    family: FamilyBudget | None
     prices: Prices | None
     tries: int
     patience: float
@@ -139,27 +140,27 @@ class Asker:
 
     async def _send_once(self, question: Question, request: LLMRequest) -> LLMResponse:
         estimate, gate = self._estimate(request), self.terms.gate(request)
-        async with self._admitted(gate, estimate) as passage:
+        async with self._admitted(gate, estimate) as admission:
             if self.stopping is not None:
                 raise self.stopping
             question.tries += 1
             path = question.path
-            _settle(passage, 0)  # as long as nothing was sent
             await self.calls.send(path, question.mark, question.failures, estimate)
-            _settle(passage, estimate.tokens)
+            admission.settle(estimate)
             try:
                 response = await self._complete(request)
             except BaseException as exc:
                 question.failures += 1
                 if _is_free(exc):
                     self.calls.withdraw(path)
-                    _settle(passage, 0)
+                    admission.settle(NO_ESTIMATE)
                 else:
                     self.calls.lose(path, estimate)
                 if isinstance(exc, LLMRateLimitedError) and exc.retry_after and gate.rate:
                     await asyncio.to_thread(gate.rate.push, exc.retry_after)
                 raise
-            _settle(passage, response.usage.total)
+            money = self._cost(request, response.usage) or Decimal(0)
+            admission.settle(Estimate(response.usage.total, money))
             return self._take(question, request, response)
 
     def _take(self, question: Question, request: LLMRequest, response: LLMResponse) -> LLMResponse:
@@ -192,32 +193,57 @@ class Asker:
             self.in_flight.discard(task)
 
     @asynccontextmanager
-    async def _admitted(self, gate: Gate, estimate: Estimate) -> AsyncIterator[RatePassage | None]:
+    async def _admitted(self, gate: Gate, estimate: Estimate) -> AsyncIterator[Admission]:
         """Wait until budget, limit and circuit let a call pass."""
         async with AsyncExitStack() as stack:
             if gate.rate is None:
-                passage = await self._enter(stack, gate, estimate)
+                admission = await self._enter(stack, gate, estimate)
             else:
                 async with self.calls.line:
-                    passage = await self._enter(stack, gate, estimate)
-            yield passage
+                    admission = await self._enter(stack, gate, estimate)
+            admission.settle(NO_ESTIMATE)  # as long as nothing was sent
+            yield admission
 
-    async def _enter(
-        self, stack: AsyncExitStack, gate: Gate, estimate: Estimate
-    ) -> RatePassage | None:
+    async def _enter(self, stack: AsyncExitStack, gate: Gate, estimate: Estimate) -> Admission:
         while True:
             await self._fit_budget(estimate)
             async with AsyncExitStack() as entered:
                 self.calls.hold(estimate)
                 entered.callback(self.calls.free, estimate)
-                try:
-                    passage = await entered.enter_async_context(gate.passing(estimate.tokens))
-                except CallRefusedError as exc:
-                    seconds, why = exc.retry_after, str(exc)
-                else:
-                    stack.push_async_exit(entered.pop_all())
-                    return passage
-            await self._rest(seconds, why)
+                admission = Admission()
+                seconds, why = 0.0, ""
+                if await self._take_of_family(entered, admission, estimate):
+                    try:
+                        passing = gate.passing(estimate.tokens)
+                        admission.passage = await entered.enter_async_context(passing)
+                    except CallRefusedError as exc:
+                        seconds, why = exc.retry_after, str(exc)
+                    else:
+                        stack.push_async_exit(entered.pop_all())
+                        return admission
+            if why:
+                await self._rest(seconds, why)
+            elif not await self.calls.until_freed():
+                assert self.terms.family is not None
+                words = f"the {self.terms.family.words} of this job's family are spent"
+                raise Suspend(JobStatus.PAUSED, f"{BUDGET_SPENT}: {words}")
+
+    async def _take_of_family(
+        self, entered: AsyncExitStack, admission: Admission, estimate: Estimate
+    ) -> bool:
+        """Take a call's estimate of the budget that the job shares, where there is one."""
+        family = self.terms.family
+        if family is None:
+            return True
+        taken = await asyncio.to_thread(family.take, estimate)
+        if taken is None:
+            return False
+
+        async def settle() -> None:
+            await asyncio.to_thread(family.settle, taken, admission.used)
+
+        entered.push_async_callback(settle)
+        return True
 
     # -- what it may cost ----------------------------------------------------------------------
 
@@ -237,8 +263,9 @@ class Asker:
     def _estimate(self, request: LLMRequest) -> Estimate:
         usage = Usage(estimated_tokens(request), most_output(request))
         money = self._cost(request, usage)
-        budget = self.calls.granted or self.terms.budget
-        if money is None and budget is not None and budget.money is not None:
+        family = self.terms.family
+        budgets = (self.calls.granted or self.terms.budget, family.budget if family else None)
+        if money is None and any(b is not None and b.money is not None for b in budgets):
             raise LLMPriceUnknownError(*_who(request))
         return Estimate(usage.total, money or Decimal(0))
 
@@ -284,11 +311,6 @@ def _is_free(exc: BaseException) -> bool:
     Of what is no error of the client's nobody knows.
     """
     return isinstance(exc, LLMError) and not isinstance(exc, LLMAnswerLostError)
-
-
-def _settle(passage: RatePassage | None, tokens: int) -> None:
-    if passage is not None:
-        passage.settle(tokens)
 
 
 def _who(request: LLMRequest) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from milepost.tasks.admission import STANDARD, Gate, gate_of
 from milepost.tasks.asking import Asker, Terms
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.coroutines import drive
+from milepost.tasks.family import FamilyBudget
 from milepost.tasks.llm_mapping import map_questions
 from milepost.tasks.parsing import shape_of
 from milepost.tasks.questions import Question
@@ -40,6 +41,8 @@ class LLMTask(CheckpointableTask):
         llm_breaker: options of the circuit breaker that all workers share before a model
             (see :class:`milepost.guards.breaker.BreakerGuard`); None: there is none.
         llm_budget: the most that the calls of one job may cost; then the job is paused.
+        llm_family_budget: the most that the calls of a job, and of all jobs that belong to
+            the same canvas or were sent by one of them, may cost together in 30 days.
         llm_prices: what models cost. Needed for a budget in money.
         llm_timeout: seconds until an answer counts as lost.
         llm_tries: how often one call is sent at most, where failures may pass.
@@ -58,6 +61,7 @@ class LLMTask(CheckpointableTask):
     llm_limit: ClassVar[Limit | None] = None
     llm_breaker: ClassVar[Mapping[str, Any] | None] = STANDARD
     llm_budget: ClassVar[Budget | None] = None
+    llm_family_budget: ClassVar[Budget | None] = None
     llm_prices: ClassVar[Prices | None] = None
     llm_timeout: ClassVar[float] = 120.0
     llm_tries: ClassVar[int] = 8
@@ -183,10 +187,21 @@ class LLMTask(CheckpointableTask):
         """Return whose limit the running job counts under; override it where there are several."""
         return ""
 
+    def llm_family(self) -> str:
+        """Return under which id the running job shares ``llm_family_budget``: by default that
+        of the job at the root of its canvas, or that has sent it, or its sender's, and so on."""
+        return str(self.request.root_id or "")
+
     def _gate(self, attempt: Attempt, request: LLMRequest) -> Gate:
         tenant = self.llm_tenant()
         key = "/".join(filter(None, ("llm", request.provider, request.model, tenant)))
         return gate_of(attempt.runtime, key, self.llm_limit, self.llm_breaker)
+
+    def _family(self, attempt: Attempt) -> FamilyBudget | None:
+        if self.llm_family_budget is None:
+            return None
+        family = self.llm_family() or attempt.job.id
+        return FamilyBudget(attempt.runtime.store.limits, family, self.llm_family_budget)
 
     def _request(
         self,
@@ -218,13 +233,13 @@ class LLMTask(CheckpointableTask):
                 self.llm_client,
                 functools.partial(self._gate, attempt),
                 self.llm_budget,
+                self._family(attempt),
                 self.llm_prices,
                 self.llm_tries,
                 self.llm_patience,
                 self.llm_repairs,
                 self.llm_changed == "call",
-                # From the class: a plain function there is no method of the task's.
-                type(self).__dict__.get("llm_redact") or type(self).llm_redact,
+                type(self).llm_redact,  # not from the task, which would make a method of it
             ),
             attempt,
         )
@@ -260,9 +275,9 @@ def _check_declaration(cls: type[LLMTask]) -> None:
             raise ConfigurationError(
                 f"{cls.__name__}: {name}={getattr(cls, name)!r}: it must be at least {least}"
             )
-    client, model, budget = cls.llm_client, cls.llm_model, cls.llm_budget
-    if budget is None or budget.money is None or client is None or model is None:
+    client, model, prices = cls.llm_client, cls.llm_model, cls.llm_prices
+    budgets = (cls.llm_budget, cls.llm_family_budget)
+    if client is None or model is None or all(b is None or b.money is None for b in budgets):
         return
-    prices = cls.llm_prices
     if prices is None or prices.cost(client.provider, model, Usage()) is None:
         raise LLMPriceUnknownError(client.provider, model)
