@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import commands, imports, loops, maps, resume, steps, workers
+from benchmarks import commands, imports, loops, maps, resume, routing, steps, workers
 from benchmarks.figures import Figure, not_measured, table
 from benchmarks.ground import Ground, NotHereError, stay_on_one_core
 
@@ -26,6 +26,7 @@ SUBJECTS: dict[str, Subject] = {
     "keys": resume.with_keys,
     "resume": resume.with_steps,
     "map": maps.measure,
+    "routing": routing.measure,
     "solo": workers.solo,
     "prefork": workers.prefork,
     "import": imports.measure,
