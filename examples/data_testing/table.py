@@ -19,7 +19,7 @@ from typing import Any
 import effects
 from work import WORK
 
-from milepost.errors import JobNotFoundError
+from milepost.errors import InvalidTransitionError, JobNotFoundError
 from milepost.jobs import Handover, JobReport
 from milepost.model import JobStatus
 
@@ -62,7 +62,7 @@ class Table:
         self._ask(job_id, "paused")
 
     def resume(self, job_id: str, *, by: str = "") -> None:  # noqa: ARG002
-        self._row(job_id)
+        self._open_row(job_id, "running")
         with self._open() as table:
             table.execute(
                 "UPDATE jobs SET status = 'pending', asked = NULL "
@@ -126,13 +126,24 @@ class Table:
             )
 
     def _ask(self, job_id: str, status: str) -> None:
-        self._row(job_id)
+        self._open_row(job_id, status)
         with self._open() as table:
             table.execute(
                 "UPDATE jobs SET status = CASE status WHEN 'pending' THEN ? ELSE status END, "
                 "asked = ? WHERE id = ? AND status IN ('pending', 'running')",
                 (status, status, job_id),
             )
+            if status == "cancelled":
+                table.execute(
+                    "UPDATE jobs SET status = ? WHERE id = ? AND status = 'paused'",
+                    (status, job_id),
+                )
+
+    def _open_row(self, job_id: str, wanted: str) -> None:
+        """Refuse to steer what has ended."""
+        status = self._row(job_id)["status"]
+        if JobStatus(status).is_terminal:
+            raise InvalidTransitionError(job_id, status, wanted)
 
     def _insert(
         self, key: str | None, job_type: str, payload: Mapping[str, Any], parts: list[Any]

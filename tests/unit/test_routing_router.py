@@ -1,5 +1,6 @@
 """The router: where a job goes, that it stays there, and that it never goes twice."""
 
+import asyncio
 import threading
 
 import pytest
@@ -191,6 +192,27 @@ def test_a_store_that_is_away_sends_everything_to_the_legacy_system(app, router,
     app.milepost.runtime.clock.advance(1.0)
     monkeypatch.setattr(app.milepost.store.documents, "read", away)
     assert router.create_job("import") == "1"
+
+
+def test_async_code_calls_it_in_a_thread(app, router, host):
+    """The event loop goes on while a slow legacy system takes a job up."""
+    waiting = threading.Event()
+    create = host.create_job
+
+    def slowly(*args, **kwargs):
+        assert waiting.wait(30)
+        return create(*args, **kwargs)
+
+    host.create_job = slowly
+
+    async def endpoint():
+        created = asyncio.create_task(asyncio.to_thread(router.create_job, "import", {"rows": 1}))
+        await asyncio.sleep(0)
+        assert not created.done()
+        waiting.set()
+        return await created
+
+    assert asyncio.run(endpoint()) == "1"
 
 
 # -- looking and steering --------------------------------------------------------------------

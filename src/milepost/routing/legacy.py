@@ -318,7 +318,7 @@ class BackgroundJobManager:
     def _renew(self) -> None:
         """Keep the leases of what runs and waits here, for as long as this process lives."""
         settings = self._runtime.settings
-        while not (self._closing.wait(settings.renew_seconds) and not self._running):
+        while self._running or not self._closing.is_set():
             with self._lock:
                 running = tuple(self._running)
             try:
@@ -326,6 +326,7 @@ class BackgroundJobManager:
                     self._runtime.store.renew(self._incarnation, running)
             except StoreError as exc:
                 logger.warning("leases are not renewed: %s", exc)
+            time.sleep(settings.renew_seconds)
 
 
 def _judge(exc: BaseException) -> Settlement:
