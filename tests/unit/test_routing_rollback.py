@@ -8,7 +8,7 @@ from hosts import AdoptingHost, HostJobs
 from milepost import CheckpointableTask
 from milepost.errors import ConfigurationError, UnknownJobTypeError
 from milepost.events import RollbackStepped
-from milepost.model import JobStatus
+from milepost.model import Delivery, JobStatus, Settlement, Signal
 from milepost.routing import ErrorLimit, Mode, Routing
 from milepost.routing.bundle import routing_of
 from milepost.routing.overseer import EVERY
@@ -228,8 +228,6 @@ def test_shadows_are_ended(app, host):
 def test_a_dead_workers_job_is_not_waited_for(app, host, store, clock):
     """Its lease has lapsed, and no keeper is there to see it."""
     (job_id,) = moved(app, {"rows": 5})
-    from milepost.model import Delivery
-
     store.claim(Delivery(job_id, "tasks.import_rows"), "w:1", 3.0)
     clock.advance(10.0)
     done = app.milepost.rollbacks.rollback_job_type("import")
@@ -238,8 +236,6 @@ def test_a_dead_workers_job_is_not_waited_for(app, host, store, clock):
 
 def test_a_job_that_does_not_checkpoint_is_waited_for_until_the_timeout(app, store, clock):
     (job_id,) = moved(app, {"rows": 5})
-    from milepost.model import Delivery
-
     store.claim(Delivery(job_id, "tasks.import_rows"), "w:1", 3600.0)
     before = clock.monotonic()
     done = app.milepost.rollbacks.rollback_job_type("import", timeout=30.0)
@@ -267,8 +263,6 @@ def test_a_system_that_cannot_adopt(make, asked):
     host = HostJobs()
     app = make(legacy=host)
     fresh, begun = moved(app, {"rows": 3}, {"rows": 5})
-    from milepost.model import Delivery
-
     app.milepost.store.claim(Delivery(begun, "tasks.import_rows"), "w:1", 3600.0)
     done = app.milepost.rollbacks.rollback_job_type("import", timeout=5.0)
     assert [step.name for step in done.steps] == ["flags", "jobs", "consumers", "tracker"]
@@ -460,6 +454,74 @@ def test_a_type_that_moves_again_starts_afresh(make, host, clock):
     assert overseer.make_round() == ()
     end_jobs(app, good=0, bad=20)
     assert len(overseer.make_round()) == 1
+
+
+def test_an_overseer_that_dies_is_followed_by_another(make, host, store, clock):
+    """Half a rollback would leave jobs behind for ever: the flag is off, nobody judges again."""
+    app = make(legacy=host, error_limit=LIMIT)
+    moved(app)
+    end_jobs(app, good=0, bad=20)
+    waiting = app.milepost.router.create_job("import")
+    store.revive(kill_at=5)
+    with pytest.raises(Killed):
+        routing_of(app).overseer().make_round()
+    store.revive()
+    assert not app.milepost.flags.is_enabled("celery_import")
+    assert len(routing_of(app).overseer().make_round()) == 1
+    assert app.milepost.router.get_job_status(waiting).engine == "legacy"
+    assert app.milepost.migrations.history("import")[-1].by == "automatic"
+    assert routing_of(app).overseer().make_round() == ()
+
+
+def test_nothing_moves_while_a_rollback_has_not_ended(app, store):
+    """It would go on at a step behind the one that switches the flags off."""
+    moved(app)
+    store.revive(kill_at=8)
+    with pytest.raises(Killed):
+        app.milepost.rollbacks.rollback_job_type("import")
+    store.revive()
+    with pytest.raises(ConfigurationError, match="has not ended"):
+        moved(app)
+    app.milepost.migrations.move("import", Mode.LEGACY)
+    app.milepost.rollbacks.rollback_job_type("import")
+    moved(app)
+
+
+def test_a_job_that_somebody_lets_go_on_while_it_is_handed_over(app, host, monkeypatch):
+    """It is told, and looked at again: nobody must take it to be in one system only."""
+    (job_id,) = moved(app, {"rows": 3})
+    adopt = host.adopt
+
+    def slowly(job, checkpoint):
+        app.milepost.jobs.resume(job_id)
+        claimed.append(app.milepost.store.claim(Delivery(job_id, "tasks.import_rows"), "w:1", 900))
+        return adopt(job, checkpoint)
+
+    claimed = []
+    host.adopt = slowly
+    done = app.milepost.rollbacks.rollback_job_type("import", timeout=3.0)
+    assert (done.handed, set(done.left)) == ({}, {job_id})
+
+
+def test_a_retry_that_was_asked_to_pause_is_not_waited_for(app, host, store):
+    """It settled before it saw the question; its next attempt may never come."""
+    (job_id,) = moved(app, {"rows": 3})
+    lease = store.claim(Delivery(job_id, "tasks.import_rows"), "w:1", 900.0).lease
+    store.inner.signal(job_id, Signal.PAUSE, by="rollback")
+    store.settle(lease, Settlement(JobStatus.SCHEDULED, "retry: later", delay=900.0))
+    done = app.milepost.rollbacks.rollback_job_type("import")
+    assert set(done.handed) == {job_id}
+
+
+def test_what_was_asked_to_end_ends(app, host, store, clock):
+    """A cancel that its dead worker never saw is not undone by the hand-over."""
+    (job_id,) = moved(app, {"rows": 3})
+    store.claim(Delivery(job_id, "tasks.import_rows"), "w:1", 3.0)
+    app.milepost.jobs.cancel(job_id, by="ann")
+    clock.advance(10.0)
+    done = app.milepost.rollbacks.rollback_job_type("import")
+    assert (done.handed, done.left, host.jobs) == ({}, {}, {})
+    assert app.milepost.jobs.get(job_id).status is JobStatus.CANCELLED
 
 
 def test_old_errors_do_not_count(make, host, clock):

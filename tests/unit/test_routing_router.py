@@ -525,6 +525,21 @@ def test_results_are_compared(app, router, host, legacy, difference):
     assert [one["difference"] for one in status.parity.examples] == [difference] * (not same)
 
 
+def test_the_overseer_compares(app, router, host, clock):
+    """While shadows are cast, and a day longer for those that end late."""
+    shadowed(app)
+    late = router.create_job("import", {"rows": 4})
+    overseer = routing_of(app).overseer()
+    overseer.make_round()
+    app.milepost.migrations.move("import", Mode.LEGACY)
+    run(app, shadow_of(app).id, rows=4)
+    host.end(late, 4)
+    clock.advance(3600.0)
+    overseer.make_round()
+    (status,) = app.milepost.migrations.get_migration_status().details
+    assert status.parity.same == 1
+
+
 def test_a_comparer_that_dies_counts_nothing_twice(app, router, host, monkeypatch):
     shadowed(app)
     job_id = router.create_job("import", {"rows": 4})

@@ -120,8 +120,9 @@ class Drain:
                 drained.left[job.id] = f"paused: {job.reason}"
                 return False
             return self._move_on(self._stopped(job, by), job_type, drained)
-        except (InvalidTransitionError, JobNotFoundError):
-            return False  # it has ended meanwhile
+        except (InvalidTransitionError, JobNotFoundError) as exc:
+            drained.left[job.id] = str(exc)
+            return True  # it has changed meanwhile: look again
 
     def _end(self, shadow: Job, by: str) -> None:
         ended = runtime_of(self._app).store.signal(shadow.id, Signal.CANCEL, by=by)
@@ -130,19 +131,21 @@ class Drain:
 
     def _stopped(self, job: Job, by: str) -> Job:
         """Return a job's record after it was asked to stop, where that is what it takes."""
-        if job.status is JobStatus.PAUSED or job.signal is not None:
+        if job.status is JobStatus.PAUSED:
             return job
-        store = runtime_of(self._app).store
-        if job.status is JobStatus.RUNNING:
-            if job.lease_until is not None and job.lease_until <= job.read_at:
-                store.claim_recovery(job.id, AGAIN_AFTER)  # its worker is dead
-            elif not self._adopts:
-                return job
-        elif job.attempts and not self._adopts:
-            return job
-        return store.signal(job.id, Signal.PAUSE, by=f"{DRAIN} {by}".strip())
+        store, running = runtime_of(self._app).store, job.status is JobStatus.RUNNING
+        if running and job.lease_until is not None and job.lease_until <= job.read_at:
+            store.claim_recovery(job.id, AGAIN_AFTER)  # its worker is dead
+        elif not self._adopts and (running or job.attempts):
+            return job  # it has begun, and ends here
+        elif running and job.signal is not None:
+            return job  # it has been asked
+        wanted = Signal.CANCEL if job.signal is Signal.CANCEL else Signal.PAUSE
+        return store.signal(job.id, wanted, by=f"{DRAIN} {by}".strip())
 
     def _move_on(self, job: Job, job_type: str, drained: Drained) -> bool:
+        if job.status.is_terminal:
+            return False
         if job.status is not JobStatus.PAUSED:
             drained.left[job.id] = f"still {job.status}"
             return True

@@ -1,8 +1,7 @@
 """How far the move to Celery is: the state of each job type, who brought it there, and when."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from typing import Any
 
 from milepost.documents import Document
@@ -14,114 +13,16 @@ from milepost.routing.consumers import Consumers
 from milepost.routing.flags import FeatureFlags
 from milepost.routing.modes import Engine, Mode, celery_flag, mode_of, shadow_flag
 from milepost.routing.outcomes import counts_of
-from milepost.routing.shadows import Parity, parity_of
+from milepost.routing.shadows import parity_of
+from milepost.routing.standing import STATE_OF, MigrationStatus, Move, State, TypeStatus
 from milepost.runtime import Runtime
 from milepost.security.permissions import Action, Who
 
 DOCUMENTS = "migration/"
+ROLLBACKS = "rollback/"
+"""Where rollbacks are that were begun and not ended."""
 KEPT = 100
 """Entries of a job type's history that are kept."""
-
-
-class State(StrEnum):
-    """How far a job type is."""
-
-    LEGACY = "legacy"
-    SHADOW = "shadow"
-    PERCENTAGE = "percentage"
-    MIGRATED = "migrated"
-    ROLLED_BACK = "rolled_back"
-
-
-STATE_OF = {
-    Mode.LEGACY: State.LEGACY,
-    Mode.SHADOW: State.SHADOW,
-    Mode.PERCENTAGE: State.PERCENTAGE,
-    Mode.CELERY: State.MIGRATED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One line of a job type's history.
-
-    Attributes:
-        state: where it came to.
-        at: when, in seconds since the epoch.
-        by: who brought it there.
-        version: of the code that was in use.
-        note: why.
-        share: how many of a hundred of its jobs go to Celery since then.
-    """
-
-    state: State
-    at: float
-    by: str = ""
-    version: str = ""
-    note: str = ""
-    share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TypeStatus:
-    """Where a job type stands.
-
-    Attributes:
-        job_type: which.
-        state: as somebody last noted it.
-        mode: how its jobs are shared out now, as the flags say.
-        share: how many of a hundred go to Celery, or are compared.
-        since: when it came to its state; None: nobody has moved it yet.
-        by: who brought it there.
-        version: of the code that was in use.
-        note: why.
-        sides: engine → how its jobs stand there; without a system that does not count.
-        parity: how its shadow runs compare.
-        history: all its moves, the oldest first.
-    """
-
-    job_type: str
-    state: State
-    mode: Mode
-    share: float
-    since: float | None = None
-    by: str = ""
-    version: str = ""
-    note: str = ""
-    sides: Mapping[str, Counts] = field(default_factory=dict)
-    parity: Parity = field(default_factory=Parity)
-    history: tuple[Move, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as JSON has it, with the error rate of each side."""
-        sides = {
-            side: {**asdict(counts), "error_rate": counts.error_rate}
-            for side, counts in self.sides.items()
-        }
-        return {**asdict(self), "sides": sides, "parity": self.parity.as_dict()}
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationStatus:
-    """How far the whole move is.
-
-    Attributes:
-        total: job types there are.
-        migrated: those that have moved to Celery for good.
-        pending: the others.
-        progress: migrated/total, between 0 and 1.
-        details: each job type.
-    """
-
-    total: int
-    migrated: int
-    pending: int
-    progress: float
-    details: tuple[TypeStatus, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as JSON has it."""
-        return {**asdict(self), "details": [one.as_dict() for one in self.details]}
 
 
 class MigrationTracker:
@@ -183,8 +84,8 @@ class MigrationTracker:
 
         Raises:
             PermissionDeniedError: the principal may not route jobs of that type.
-            ConfigurationError: a share that makes another mode, or a legacy system that has no
-                results to compare with.
+            ConfigurationError: a share that makes another mode, a legacy system that has no
+                results to compare with, or a rollback that has not ended.
             UnknownJobTypeError: jobs are to go to Celery, where nothing does that type.
             StoreUnavailableError: nothing was changed.
         """
@@ -226,6 +127,15 @@ class MigrationTracker:
             )
         if mode is not Mode.LEGACY:
             self._find_task(job_type)
+            self._refuse_during_rollback(job_type)
+
+    def _refuse_during_rollback(self, job_type: str) -> None:
+        documents = self._provide().store.documents
+        if any(shared.read(documents, ROLLBACKS + name) for name in (job_type, "*")):
+            raise ConfigurationError(
+                f"{job_type}: a rollback was begun and has not ended; roll back again to end it, "
+                "then move"
+            )
 
     def note(
         self,

@@ -7,16 +7,19 @@ ready to do it; one at a time does.
 import logging
 import threading
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from milepost.errors import MilepostError
 from milepost.routing import shared
 from milepost.routing.flags import FeatureFlags
 from milepost.routing.migration import MigrationTracker
-from milepost.routing.modes import celery_flag
+from milepost.routing.modes import celery_flag, shadow_flag
 from milepost.routing.outcomes import ErrorLimit, latest
 from milepost.routing.rollback import Rollback, RollbackManager
 from milepost.routing.shadows import Comparer
+from milepost.routing.standing import Move, State
+from milepost.routing.steps import Plan
 from milepost.runtime import Runtime
 
 logger = logging.getLogger("milepost")
@@ -26,6 +29,8 @@ AUTOMATIC = "automatic"
 """Who the history says has rolled a job type back, where no person did."""
 EVERY = 5.0
 """Seconds between two rounds."""
+STRAGGLERS = 86400.0
+"""Seconds after a type's time in the shadow in which a shadow may still end."""
 
 
 class Overseer:
@@ -77,13 +82,15 @@ class Overseer:
         return bool(said["name"] == self._name)
 
     def make_round(self) -> tuple[Rollback, ...]:
-        """Compare what has ended, and roll back what fails too often; return what went back."""
+        """Compare what has ended, and roll back what fails too often; return what went back.
+
+        A rollback of an overseer that died is ended too.
+        """
+        begun = self._rollbacks.unfinished()
         gone_back = []
         for job_type in self._tracker.job_types():
             try:
-                while self._comparer.compare(job_type):
-                    pass
-                done = self._judge(job_type)
+                done = self._look_after(job_type, begun.get(job_type))
             except MilepostError as exc:
                 logger.warning("job type %s: %s", job_type, exc)
                 continue
@@ -91,12 +98,28 @@ class Overseer:
                 gone_back.append(done)
         return tuple(gone_back)
 
-    def _judge(self, job_type: str) -> Rollback | None:
+    def _look_after(self, job_type: str, begun: Plan | None) -> Rollback | None:
+        moves = self._tracker.history(job_type)
+        if self._may_have_shadows(job_type, moves):
+            while self._comparer.compare(job_type):
+                pass
+        if begun is not None and begun.by == AUTOMATIC:
+            return self._rollbacks.go_back(job_type, reason=begun.reason, by=AUTOMATIC)
+        return self._judge(job_type, moves)
+
+    def _may_have_shadows(self, job_type: str, moves: Sequence[Move]) -> bool:
+        """Whether it is worth a walk over the store: it casts shadows, or did of late."""
+        if self._flags.share(shadow_flag(job_type)) > 0:
+            return True
+        if not any(move.state is State.SHADOW for move in moves[-2:]):
+            return False
+        return self._runtime.clock.now() - moves[-1].at < STRAGGLERS
+
+    def _judge(self, job_type: str, moves: Sequence[Move]) -> Rollback | None:
         """Roll a job type back if too many of its jobs fail since it is where it is."""
         limit = self._limit
         if limit is None or self._flags.share(celery_flag(job_type)) <= 0:
             return None
-        moves = self._tracker.history(job_type)
         since = self._runtime.clock.now() - limit.window
         since = max(since, moves[-1].at if moves else since)
         counts = latest(self._runtime.store, self._task_of(job_type), since)

@@ -51,6 +51,7 @@ def hand_over(store: Store, job_id: str, native: str) -> Job:
 
     Raises:
         ConfigurationError: the id cannot be noted: it is too long, or no plain text.
+        InvalidTransitionError: the job has ended otherwise, or somebody has let it go on.
     """
     if not 0 < len(native) <= LONGEST_ID or not native.isprintable():
         raise ConfigurationError(
@@ -63,6 +64,11 @@ def hand_over(store: Store, job_id: str, native: str) -> Job:
         job = store.get(job_id)
         if native_id(job) != native:
             raise
+    if job.status is not JobStatus.CANCELLED:
+        raise InvalidTransitionError(
+            *(job_id, job.status, JobStatus.CANCELLED),
+            f"somebody let it go on while it was handed over; it is {native!r} there too",
+        )
     if not job.message:
         store.finish([job_id])
     return job

@@ -13,11 +13,11 @@ from milepost.events import RollbackStepped
 from milepost.jobs.gate import Gate
 from milepost.routing import shared
 from milepost.routing.draining import Drained
+from milepost.routing.migration import ROLLBACKS
 from milepost.routing.steps import EVERYTHING, Plan, Steps, Turn
 from milepost.runtime import Runtime
 from milepost.security.permissions import Action, Who
 
-DOCUMENTS = "rollback/"
 TIMEOUT = 60.0
 
 
@@ -153,11 +153,11 @@ class RollbackManager:
         plan = Plan(EVERYTHING, by, reason, self._steps.of_all(self._job_types()))
         return self._dry(plan) if dry_run else self._carry_out(self._begun(plan), timeout)
 
-    def unfinished(self) -> Mapping[str, str]:
-        """Return the rollbacks that were begun and not ended: job type → the step they are at."""
-        documents = self._provide().store.documents.read_all(DOCUMENTS)
-        plans = [shared.said_by(document) for document in documents]
-        return {plan["name"]: plan["begun"] or "not begun" for plan in plans}
+    def unfinished(self) -> Mapping[str, Plan]:
+        """Return the rollbacks that were begun and not ended, by job type; ``*`` is all."""
+        documents = self._provide().store.documents.read_all(ROLLBACKS)
+        plans = [Plan(**shared.said_by(document)) for document in documents]
+        return {plan.name: plan for plan in plans}
 
     # -- the plan ----------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class RollbackManager:
         """Put a plan on record, or return the one of that name that is on record already."""
         said = shared.change(
             self._provide().store.documents,
-            DOCUMENTS + plan.name,
+            ROLLBACKS + plan.name,
             lambda said: None if said else asdict(plan),
         )
         return Plan(**said)
@@ -179,7 +179,7 @@ class RollbackManager:
             done[step] = self._steps.take(Turn(step, plan, timeout, drained))
             self._note(plan, done=done)
             self._provide().emit(RollbackStepped(plan.name, step, done[step]))
-        shared.clear(self._provide().store.documents, DOCUMENTS + plan.name)
+        shared.clear(self._provide().store.documents, ROLLBACKS + plan.name)
         steps = tuple(Step(step, done[step]) for step in plan.steps)
         return Rollback(plan.name, steps, handed=drained.handed, left=drained.left)
 
@@ -187,7 +187,7 @@ class RollbackManager:
         """Write down how far a plan is; one that somebody else has ended stays so."""
         shared.change(
             self._provide().store.documents,
-            DOCUMENTS + plan.name,
+            ROLLBACKS + plan.name,
             lambda said: {**said, **news} if said else None,
         )
 
@@ -197,6 +197,8 @@ class RollbackManager:
     def _foretold(self, plan: Plan) -> Iterator[Step]:
         begun = self.unfinished().get(plan.name)
         if begun is not None:
-            yield Step("plan", f"one that was begun would go on, at {begun}")
+            yield Step(
+                "plan", f"one that was begun would go on, at {begun.begun or 'its first step'}"
+            )
         for step in plan.steps:
             yield Step(step, self._steps.foretell(Turn(step, plan, 0.0, Drained())))

@@ -9,8 +9,9 @@ from milepost.jobs import JobManager
 from milepost.routing.consumers import Consumers
 from milepost.routing.draining import Drain, Drained
 from milepost.routing.flags import FeatureFlags
-from milepost.routing.migration import MigrationTracker, State
+from milepost.routing.migration import MigrationTracker
 from milepost.routing.modes import CELERY_FLAG, SHADOW_FLAG, celery_flag, shadow_flag
+from milepost.routing.standing import State
 from milepost.runtime import Runtime
 
 EVERYTHING = "*"

@@ -12,9 +12,9 @@ from milepost.integrations.cli.options import whoami
 from milepost.jobs import Counts
 from milepost.jobs.explain import moment
 from milepost.routing.bundle import RoutingRuntime, routing_of
-from milepost.routing.migration import MigrationStatus, TypeStatus
 from milepost.routing.modes import Mode
 from milepost.routing.rollback import TIMEOUT, Rollback
+from milepost.routing.standing import MigrationStatus, TypeStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -135,7 +135,8 @@ def migration_status(desk: Desk, job_type: str | None) -> None:
     if job_type is not None:
         known(routing, job_type)
     status = routing.migrations.get_migration_status(principal=desk.principal)
-    unfinished = dict(routing.rollbacks.unfinished())
+    plans = routing.rollbacks.unfinished().items()
+    unfinished = {name: plan.begun or "not begun" for name, plan in plans}
     if job_type is not None:
         (one,) = [one for one in status.details if one.job_type == job_type]
         desk.screen.say(one.as_dict(), lambda: say_type(desk, one))
