@@ -51,23 +51,15 @@ LOADS_BY_NAME = {
 
 NEVER_WITH_THE_FACE = {
     *("aiolimiter", "anthropic", "asyncio", "celery", "click", "cryptography", "fakeredis"),
-    *(
-        "fastapi",
-        "hiredis",
-        "httpx",
-        "kombu",
-        "openai",
-        "opentelemetry",
-        "orjson",
-        "pluggy",
-        "psycopg",
-    ),
+    *("fastapi", "hiredis", "httpx", "kombu", "openai", "openfeature", "opentelemetry", "orjson"),
+    *("pluggy", "psycopg"),
     *("pybreaker", "pydantic", "redis", "rich", "sqlalchemy", "structlog", "tenacity"),
 }
 NEVER_WITH_THE_NAMES = {
     *("aiolimiter", "httpx", "pybreaker", "tenacity"),
     *("anthropic", "celery.worker", "fakeredis", "fastapi", "hiredis", "openai", "opentelemetry"),
-    *("orjson", "psycopg", "pydantic", "redis", "rich", "sqlalchemy", "milepost.integrations"),
+    *("openfeature", "orjson", "psycopg", "pydantic", "redis", "rich", "sqlalchemy"),
+    "milepost.integrations",
     *("milepost.stores.redis", "milepost.stores.sql", "milepost.testing"),
 }
 

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,9 @@ from milepost.jobs import CeleryJobManager
 from milepost.observer import Emitter, Observer
 from milepost.registry import ATTRIBUTE as REGISTRY
 from milepost.registry import TaskRegistry
+from milepost.routing import FeatureFlags, JobRouter, MigrationTracker, RollbackManager, Routing
+from milepost.routing.bundle import ATTRIBUTE as ROUTING
+from milepost.routing.bundle import RoutingRuntime, put_together
 from milepost.runtime import ATTRIBUTE, Runtime
 from milepost.security.permissions import Permissions, Policy
 from milepost.security.serializers import refuse_pickle
@@ -44,6 +48,7 @@ class Milepost:
             :mod:`milepost.security.permissions`. None: everybody everything.
         plugins: plugins that are not installed as such; see :mod:`milepost.hookspecs`.
         clock: for tests.
+        routing: the other system that jobs are moving from, if there is one.
         settings: any of :class:`milepost.settings.Settings`.
 
     Raises:
@@ -62,6 +67,7 @@ class Milepost:
         policy: str | Policy | None = None,
         plugins: Sequence[object] = (),
         clock: Clock | None = None,
+        routing: Routing | None = None,
         **settings: Any,
     ) -> None:
         if getattr(app, ATTRIBUTE, None) is not None:
@@ -88,6 +94,10 @@ class Milepost:
         self.jobs = CeleryJobManager(app)
         setattr(app, ATTRIBUTE, self._provide)
         setattr(app, REGISTRY, self.registry)
+        self._routing = put_together(
+            app, self._named(routing or Routing()), self.registry, self._provide
+        )
+        setattr(app, ROUTING, self._provide_routing)
         app.milepost_codec = self._codec
         self._make_tasks_of(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
@@ -108,9 +118,35 @@ class Milepost:
         """The store in use."""
         return self._provide().store
 
+    @property
+    def router(self) -> JobRouter:
+        """Where jobs are created while two systems run them."""
+        return self._routing.router
+
+    @property
+    def flags(self) -> FeatureFlags:
+        """The feature flags, which decide where jobs go."""
+        return self._routing.flags
+
+    @property
+    def migrations(self) -> MigrationTracker:
+        """How far each job type is on its way to Celery."""
+        return self._routing.migrations
+
+    @property
+    def rollbacks(self) -> RollbackManager:
+        """The way back."""
+        return self._routing.rollbacks
+
     def _made(self, kind: str, given: Any) -> Any:
         """Return what was given, or what a plugin makes under that name."""
         return self.plugins.make(kind, given) if isinstance(given, str) else given
+
+    def _named(self, routing: Routing) -> Routing:
+        """Return what was said of routing, with what plugins make in place of their names."""
+        sources = [self._made("flag_sources", source) for source in routing.flags]
+        legacy = self._made("legacy_managers", routing.legacy)
+        return replace(routing, legacy=legacy, flags=sources)
 
     def _make_tasks_of(self, app: Any) -> None:
         """Let an app have the tasks that are declared by their classes, once it has the others."""
@@ -136,8 +172,12 @@ class Milepost:
         if app.main == self.app.main and getattr(app, ATTRIBUTE, None) is None:
             setattr(app, ATTRIBUTE, self._provide)
             setattr(app, REGISTRY, self.registry)
+            setattr(app, ROUTING, self._provide_routing)
             app.milepost_codec = self._codec
             self._make_tasks_of(app)
+
+    def _provide_routing(self) -> RoutingRuntime:
+        return self._routing
 
     def _provide(self) -> Runtime:
         if self._runtime is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import commands, imports, limits, llm, loops, maps, resume, steps, workers
+from benchmarks import commands, imports, limits, llm, loops, maps, resume, routing, steps, workers
 from benchmarks.figures import Figure, not_measured, table
 from benchmarks.ground import Ground, NotHereError, stay_on_one_core
 
@@ -28,6 +28,7 @@ SUBJECTS: dict[str, Subject] = {
     "map": maps.measure,
     "llm": llm.measure,
     "limits": limits.measure,
+    "routing": routing.measure,
     "solo": workers.solo,
     "prefork": workers.prefork,
     "import": imports.measure,

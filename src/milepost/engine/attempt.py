@@ -187,6 +187,15 @@ def run_attempt(
     if isinstance(attempt, Refused):
         runtime.emit(DeliveryDropped(delivery.job_id, delivery.task, attempt.why))
         return Dropped(attempt)
+    return carry_on(attempt, plan, body)
+
+
+def carry_on(attempt: Attempt, plan: Plan, body: Body) -> Ending:
+    """Run the body of a job that is claimed already, and settle it.
+
+    Raises:
+        BaseException: as for :func:`run_attempt`.
+    """
     try:
         attempt.journal.obey(None)  # taken while the worker shuts down: not even begun
         value = _run(attempt, plan, body)

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
 from milepost.events import JobRecovered
 from milepost.history import Act
-from milepost.model import Job, JobStatus, Recovery, Signal
+from milepost.model import (
+    Delivery,
+    Granted,
+    Job,
+    JobStatus,
+    Recovery,
+    Settlement,
+    Signal,
+)
 from milepost.runtime import Runtime
 
 logger = logging.getLogger("milepost")
@@ -25,6 +33,9 @@ RETRY = "retry"
 
 GO_ON = frozenset({Act.RESUME, Act.WAKE, Act.RETRY, Act.RESTART})
 """Acts after which a job needs a new message."""
+
+GONE = "the process that had it is gone, and nothing carries it on"
+"""Why a job ends that was never in a message."""
 
 Resend = Callable[[Job, bool], None]
 IsLost = Callable[[Job], bool]
@@ -233,6 +244,9 @@ class Keeper:
     def _carry_on(self, recovery: Recovery) -> None:
         job = recovery.job
         try:
+            if not job.message:
+                self._give_up(job)
+                return
             if recovery.finishing and self._is_finished(job):
                 self._runtime.store.finish([job.id])
                 return
@@ -246,6 +260,24 @@ class Keeper:
             return
         logger.info("job %s sent again: %s", job.id, job.reason or job.status)
         self._runtime.emit(JobRecovered(job.id, job.task, job.crashes, recovery.finishing))
+
+    def _give_up(self, job: Job) -> None:
+        """End a job that can be sent to nobody: it was in the hands of one process, now gone."""
+        store = self._runtime.store
+        if job.status.is_terminal:
+            store.finish([job.id])
+        elif job.status is JobStatus.PENDING and job.read_at - (job.due_at or 0.0) < AGAIN_AFTER:
+            return  # just let go on: its process is about to claim it
+        elif job.attempts == 0:
+            store.delete(job.id)  # nobody was told of it
+        else:
+            self._end_as_gone(job)
+
+    def _end_as_gone(self, job: Job) -> None:
+        store = self._runtime.store
+        claim = store.claim(Delivery(job.id, job.task, job.delivery), self._incarnation, 1.0)
+        if isinstance(claim, Granted):
+            store.settle(claim.lease, Settlement(JobStatus.FAILED, GONE, error=GONE))
 
 
 def was_let_go(job: Job) -> bool:

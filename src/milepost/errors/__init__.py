@@ -14,6 +14,7 @@
     ├── JobFailedError              a recorded failure, told again
     ├── PermissionDeniedError       the policy says no
     ├── InvalidInputError           a payload does not fit its job type
+    ├── BrokerUnavailableError      a job's message could not be sent
     ├── StoreError
     │   ├── StoreUnavailableError   nobody answered in time
     │   ├── LeaseLostError          another attempt has the job
@@ -112,6 +113,7 @@ from milepost.errors.root import (
     MilepostWarning,
     MissingExtraError,
 )
+from milepost.errors.routing import BrokerUnavailableError
 from milepost.errors.security import (
     InvalidInputError,
     PermissionDeniedError,
@@ -125,6 +127,7 @@ from milepost.errors.stores import (
 
 __all__ = [
     "BodyExitError",
+    "BrokerUnavailableError",
     "CallRefusedError",
     "CheckpointError",
     "CircuitOpenError",

@@ -22,6 +22,7 @@ from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.model import Job
 from milepost.registry import registry_of
+from milepost.routing.bundle import routing_of
 from milepost.runtime import runtime_of
 from milepost.tasks import station
 from milepost.tasks.base import check_leases, resend
@@ -73,6 +74,7 @@ class KeeperStep(bootsteps.StartStopStep):
             threading.Thread(
                 target=run, args=(watch, app), name=f"milepost-{name}", daemon=True
             ).start()
+        self._oversee(app)
         self._drain_in_time(worker)
         worker_shutdown.connect(lambda **_: self._finish_all(watch), sender=worker, weak=False)
 
@@ -83,6 +85,14 @@ class KeeperStep(bootsteps.StartStopStep):
         except StoreError as exc:
             # A checkpoint that does not fit parks its job in any case.
             logger.warning("the checkpoint versions are not compared: %s", exc)
+
+    def _oversee(self, app: Any) -> None:
+        """Be ready to make the rounds of a move from another system, where there is one."""
+        overseer = routing_of(app).overseer()
+        if overseer is not None:
+            threading.Thread(
+                target=overseer.run, args=(self._stopping,), name="milepost-overseer", daemon=True
+            ).start()
 
     def _drain_in_time(self, worker: Any) -> None:
         """Let running jobs know of a shutdown when it begins, not when Celery is done waiting.

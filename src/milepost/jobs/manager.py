@@ -70,6 +70,7 @@ class CeleryJobManager(JobReader):
             PermissionDeniedError: the principal may not create such jobs.
             InvalidInputError: the payload does not fit the job type, or is over a limit.
             StoreUnavailableError: nothing was recorded, nothing sent.
+            BrokerUnavailableError: nothing was sent, as far as anybody knows.
         """
         job_type = registry_of(self._app).get_task(getattr(task, "name", task))
         self._gate.check(principal, Action.CREATE, job_type)

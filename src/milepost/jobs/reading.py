@@ -148,6 +148,7 @@ class JobReader:
         """
         job = self.get(job_id, principal=principal)
         waits = not job.status.is_terminal and job.status is not JobStatus.RUNNING
+        waits = waits and bool(job.message)  # else it is not for workers
         consumers = consumers_for(self._app, job, timeout) if ask_workers and waits else None
         return explain(job, self._runtime.settings.stalled_after, consumers)
 

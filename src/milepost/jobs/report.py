@@ -1,7 +1,7 @@
 """How a job is doing, in one shape for people, programs and the command line."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from milepost.model import Job, JobStatus
@@ -10,6 +10,8 @@ from milepost.model import Job, JobStatus
 @dataclass(frozen=True, slots=True)
 class JobReport:
     """How a job is doing. Times are seconds since the epoch on the store's clock.
+
+    A manager of another system fills in what that system knows; id, type and status are enough.
 
     Attributes:
         id: the job's id.
@@ -40,36 +42,38 @@ class JobReport:
         idempotency_key: the key it was created with.
         metadata: what its owner noted.
         error: type and text of what it failed with.
+        engine: which system runs it; other than ``celery`` only where jobs are routed.
     """
 
     id: str
     job_type: str
-    task: str
     status: JobStatus
-    reason: str | None
-    done: int
-    total: int | None
-    fraction: float | None
-    message: str
-    rate: float | None
-    seconds_left: float | None
-    heartbeat_age: float | None
-    still_for: float | None
-    stalled: bool
-    worker: str | None
-    signal: str | None
-    attempts: int
-    crashes: int
-    interruptions: int
-    retries: int
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-    due_at: float | None
-    owner: str | None
-    idempotency_key: str | None
-    metadata: Mapping[str, Any]
-    error: str | None
+    task: str | None = None
+    reason: str | None = None
+    done: int = 0
+    total: int | None = None
+    fraction: float | None = None
+    message: str = ""
+    rate: float | None = None
+    seconds_left: float | None = None
+    heartbeat_age: float | None = None
+    still_for: float | None = None
+    stalled: bool = False
+    worker: str | None = None
+    signal: str | None = None
+    attempts: int = 0
+    crashes: int = 0
+    interruptions: int = 0
+    retries: int = 0
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    due_at: float | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    engine: str = "celery"
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""

@@ -8,7 +8,8 @@ from typing import Any
 from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import ConfigurationError
 from milepost.history import Act
-from milepost.jobs.patience import attempt
+from milepost.jobs.fastfail import broker_errors_as_one
+from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job, JobStatus
 from milepost.registry import JobType
 from milepost.runtime import runtime_of
@@ -19,6 +20,8 @@ from milepost.tasks.current import RECORDED
 
 KEYS = uuid.UUID("6d696c65-706f-5374-8b1d-6a6f62206b65")
 """The namespace in which idempotency keys become job ids."""
+EACH = 0.05
+"""Seconds more that telling of one more job may take."""
 
 
 class Sender:
@@ -53,7 +56,8 @@ class Sender:
             return runtime.store.get(job_id)
         token = RECORDED.set(job_id)
         try:
-            found.apply_async(kwargs=kwargs, **options)
+            with broker_errors_as_one(self._app, job_id):
+                found.apply_async(kwargs=kwargs, **options)
         except BaseException:
             if key is None:  # else somebody may have been told of it already
                 runtime.store.delete(job_id)
@@ -100,18 +104,21 @@ class Sender:
             lambda: announce.resumed(self._app, announce.request_of(self._app, job)),
         )
 
-    def tell_cancelled(self, job: Job) -> None:
-        """Tell Celery that a job was cancelled before a worker had it: who waits must know.
+    def tell_cancelled(self, *jobs: Job) -> None:
+        """Tell Celery that jobs were cancelled before a worker had them: who waits must know.
 
         Where that fails, a keeper sees to it.
         """
+        store = runtime_of(self._app).store
 
         def tell() -> None:
-            request = announce.request_of(self._app, job)
-            announce.cancelled(self._app, request, job.reason or "cancelled")
-            runtime_of(self._app).store.finish([job.id])
+            for job in jobs:
+                request = announce.request_of(self._app, job)
+                announce.cancelled(self._app, request, job.reason or "cancelled")
+                store.finish([job.id])
 
-        attempt(f"job {job.id}: tell Celery of its end", tell)
+        which = ", ".join(job.id for job in jobs[:3]) + (", …" if len(jobs) > 3 else "")
+        attempt(f"job {which}: tell Celery of its end", tell, PATIENCE + len(jobs) * EACH)
 
     def _task_of(self, job_type: JobType) -> BaseTask:
         if self._app.conf.task_always_eager:
@@ -131,9 +138,18 @@ def _id_of(task: BaseTask, key: str | None, options: Mapping[str, Any]) -> str:
         return str(given or uuid.uuid4())
     if given is not None:
         raise ConfigurationError("idempotency_key and task_id both name the job: give one")
+    return id_of_key(task.name, key)
+
+
+def id_of_key(task: str, key: str) -> str:
+    """Return the id that an idempotency key gives a job of the task with that name.
+
+    Raises:
+        ConfigurationError: it is no text, empty or too long.
+    """
     if not isinstance(key, str) or not 0 < len(key) <= 255:
         raise ConfigurationError(f"idempotency_key = {key!r}: a text of 1 to 255 characters")
-    return str(uuid.uuid5(KEYS, f"{task.name}\0{key}"))
+    return str(uuid.uuid5(KEYS, f"{task}\0{key}"))
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:

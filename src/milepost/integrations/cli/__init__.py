@@ -2,7 +2,7 @@
 
 import click
 
-from milepost.integrations.cli import acting, looking, parts, watching
+from milepost.integrations.cli import acting, looking, moving, parts, watching
 from milepost.integrations.cli.codes import EXPLAINED
 from milepost.integrations.cli.doctor.command import doctor as examine
 
@@ -21,6 +21,7 @@ def jobs() -> None:
 for _command in (
     *(looking.list_jobs, looking.show, watching.watch),
     *acting.COMMANDS,
+    *moving.COMMANDS,
     *(looking.explain, looking.checkpoint, looking.stats, parts.types, parts.plugins, examine),
 ):
     jobs.add_command(_command)

@@ -12,6 +12,7 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 from kombu.exceptions import OperationalError
 
 from milepost.errors import (
+    BrokerUnavailableError,
     InvalidTransitionError,
     JobNotFoundError,
     MilepostError,
@@ -45,11 +46,13 @@ class Desk:
         app: the Celery app.
         jobs: its jobs, for whoever sits here.
         screen: where to write.
+        principal: who sits here.
     """
 
     app: Any
     jobs: CeleryJobManager
     screen: Screen
+    principal: str
 
 
 def command(name: str, *, needs_milepost: bool = True) -> Callable[[Any], click.Command]:
@@ -85,8 +88,8 @@ def command(name: str, *, needs_milepost: bool = True) -> Callable[[Any], click.
             with errors_as_codes(ctx, screen), warnings_on_one_line(screen):
                 check_app(ctx, app, needs_milepost)
                 import_tasks(app)
-                jobs = CeleryJobManager(app, principal or whoami())
-                code = body(Desk(app, jobs, screen), **given)
+                who = principal or whoami()
+                code = body(Desk(app, CeleryJobManager(app, who), screen, who), **given)
                 ctx.exit(code or Exit.DONE)
 
         return click.command(name, cls=CeleryCommand)(run)
@@ -152,7 +155,7 @@ def code_of(exc: Exception) -> Exit:
         return Exit.NOT_FOUND
     if isinstance(exc, PermissionDeniedError):
         return Exit.DENIED
-    if isinstance(exc, StoreUnavailableError | OperationalError | OSError):
+    if isinstance(exc, StoreUnavailableError | BrokerUnavailableError | OperationalError | OSError):
         return Exit.UNAVAILABLE
     return Exit.USAGE
 

@@ -121,12 +121,12 @@ def _worker(report: JobReport) -> str:
 def _started(report: JobReport) -> str:
     if report.started_at is None:
         return ""
-    waited = max(report.started_at - report.created_at, 0.0)
+    waited = max(report.started_at - (report.created_at or report.started_at), 0.0)
     return f"{moment(report.started_at)}, after waiting {span(waited)}"
 
 
 def _ended(report: JobReport) -> str:
     if report.ended_at is None:
         return ""
-    since = report.started_at or report.created_at
+    since = report.started_at or report.created_at or report.ended_at
     return f"{moment(report.ended_at)}, after {span(max(report.ended_at - since, 0.0))}"
