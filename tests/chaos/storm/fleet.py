@@ -213,8 +213,9 @@ class Fleet:
 
     def cancel(self) -> None:
         """Cancel a job that nothing waits for, by force sometimes."""
-        if self.alone:
-            job = self.chance.choice(self.alone)
+        under_way = {sent.job for sent in self.unfinished()}
+        if alone := [job for job in self.alone if job in under_way]:
+            job = self.chance.choice(alone)
             force = self.chance.random() < 0.5
             now = time.monotonic()
             try:
