@@ -21,7 +21,7 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "clock", "errors", "history", "model", "query"),
+    ("_version", "ciphertext", "clock", "errors", "history", "model", "query"),
     (
         *("codec", "documents", "events", "extras", "guard", "interrupts"),
         *("observer", "settings", "store"),
@@ -55,7 +55,16 @@ NEVER_WITH_THE_FACE = {
     *("pybreaker", "pydantic", "redis", "rich", "sqlalchemy", "structlog", "tenacity"),
 }
 NEVER_WITH_THE_NAMES = {
-    *("anthropic", "celery.worker", "fakeredis", "fastapi", "hiredis", "openai", "opentelemetry"),
+    *(
+        "anthropic",
+        "celery.worker",
+        "cryptography",
+        "fakeredis",
+        "fastapi",
+        "hiredis",
+        "openai",
+        "opentelemetry",
+    ),
     *("orjson", "psycopg", "pydantic", "redis", "rich", "sqlalchemy", "milepost.integrations"),
     *("milepost.stores.redis", "milepost.stores.sql", "milepost.testing"),
 }

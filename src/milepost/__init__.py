@@ -9,6 +9,7 @@ from typing import Any
 _HOME = {
     "BaseTask": "milepost.tasks.base",
     "CheckpointableTask": "milepost.tasks.checkpointable",
+    "EncryptedTask": "milepost.tasks.encrypted",
     "Job": "milepost.model",
     "JobStatus": "milepost.model",
     "Milepost": "milepost.app",
@@ -20,6 +21,7 @@ _HOME = {
 __all__ = [
     "BaseTask",
     "CheckpointableTask",
+    "EncryptedTask",
     "Job",
     "JobStatus",
     "Milepost",

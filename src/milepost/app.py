@@ -10,12 +10,14 @@ from celery._state import _get_active_apps, connect_on_app_finalize  # type: ign
 
 from milepost.clock import Clock, SystemClock
 from milepost.codec import Codec
+from milepost.codecs.encrypted import Cipher
 from milepost.codecs.json import JsonCodec
+from milepost.codecs.keyring import Source, open_keys
 from milepost.errors import ConfigurationError
 from milepost.jobs import CeleryJobManager
 from milepost.observer import Emitter, Observer
-from milepost.runtime import ATTRIBUTE, Runtime
-from milepost.settings import read_settings
+from milepost.runtime import ATTRIBUTE, CIPHER, Runtime
+from milepost.settings import Settings, read_settings
 from milepost.store import Store
 from milepost.stores import open_store
 
@@ -31,6 +33,8 @@ class Milepost:
         app: the Celery app.
         store: URL of the store, or a store. None: the Redis that Celery uses.
         codec: how values become bytes. None: JSON.
+        keys: where the keys of encrypted tasks are; see
+            :func:`milepost.codecs.keyring.open_keys`.
         observers: called with every event; see :mod:`milepost.events`.
         clock: for tests.
         settings: any of :class:`milepost.settings.Settings`.
@@ -47,6 +51,7 @@ class Milepost:
         *,
         store: str | Store | None = None,
         codec: Codec | None = None,
+        keys: Source | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
         **settings: Any,
@@ -56,15 +61,16 @@ class Milepost:
         self.app = app
         self.jobs = CeleryJobManager(app)
         self._given = {**settings, "store": store if isinstance(store, str) else None}
+        self._keys = keys
         self._store = None if isinstance(store, str) else store
         self._codec = codec or JsonCodec()
         self._emit = Emitter(observers)
         self._clock = clock or SystemClock()
+        self._cipher: Cipher | None = None
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
         self._check_what_was_given()
-        setattr(app, ATTRIBUTE, self._provide)
-        app.milepost_codec = self._codec
+        self._serve(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
             take_whole_files(app)
@@ -88,6 +94,7 @@ class Milepost:
         settings = read_settings(self._given, {})
         if settings.store is not None:
             open_store(settings.store, settings)
+        self._make_cipher(settings)
 
     def _serve_twins(self) -> None:
         """In a spawned pool process, serve the app that Celery brings there by pickle too.
@@ -101,8 +108,24 @@ class Milepost:
 
     def _serve_twin(self, app: Any) -> None:
         if app.main == self.app.main and getattr(app, ATTRIBUTE, None) is None:
-            setattr(app, ATTRIBUTE, self._provide)
-            app.milepost_codec = self._codec
+            self._serve(app)
+
+    def _serve(self, app: Any) -> None:
+        setattr(app, ATTRIBUTE, self._provide)
+        setattr(app, CIPHER, self._provide_cipher)
+        app.milepost_codec = self._codec
+
+    def _provide_cipher(self) -> Cipher | None:
+        if self._cipher is None:
+            self._cipher = self._make_cipher(read_settings(self._given, self.app.conf))
+        return self._cipher
+
+    def _make_cipher(self, settings: Settings) -> Cipher | None:
+        source = settings.keys if self._keys is None else self._keys
+        if source is None:
+            return None
+        compression = None if settings.compression == "none" else settings.compression
+        return Cipher(open_keys(source), compression)
 
     def _provide(self) -> Runtime:
         if self._runtime is None:
@@ -116,7 +139,9 @@ class Milepost:
         store = self._store
         if store is None:
             store = open_store(settings.store or redis_of(self.app), settings)
-        return Runtime(settings, store, self._codec, self._clock, self._emit)
+        return Runtime(
+            settings, store, self._codec, self._clock, self._emit, self._provide_cipher()
+        )
 
 
 def take_whole_files(sender: Any, **_: Any) -> None:

@@ -15,6 +15,7 @@ import signal
 import time
 from pathlib import Path
 
+import secrets_of
 from celery import Celery, current_task
 from celery import chord as celery_chord
 
@@ -281,6 +282,17 @@ def hold_the_gil(self, seconds):
     return "held"
 
 
+# -- what is read by nobody ---------------------------------------------------------------
+
+
+@durable(name="keep_openly")
+def keep_openly(self, word):
+    """The same in the clear."""
+    self.report(f"working on {word}")
+    self.step(str, word)
+    return word
+
+
 # -- canvas ------------------------------------------------------------------------------------
 
 
@@ -319,5 +331,8 @@ def ignore(self, n, pause=0.0):
         effect("item", item)
         time.sleep(pause)
 
+
+if "MILEPOST_KEYS" in os.environ:
+    secrets_of.declare(plain, effect, FirstTimesError)
 
 __all__ = ["app", "celery_chord"]

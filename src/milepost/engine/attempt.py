@@ -13,9 +13,11 @@ from milepost.engine.migration import open_checkpoint
 from milepost.engine.plan import Plan
 from milepost.engine.scope import EXPLICIT
 from milepost.engine.state import State
+from milepost.engine.stored import parked
 from milepost.errors import (
     CodecError,
     CrashLimitError,
+    DecodeError,
     LeaseLostError,
     NotTransactionalError,
     StoreUnavailableError,
@@ -38,7 +40,6 @@ from milepost.runtime import Runtime
 from milepost.store import Transactional
 
 logger = logging.getLogger("milepost")
-
 
 RESULT_NOT_KEPT = "its result is not kept in the record"
 
@@ -83,8 +84,15 @@ class Attempt:
     """What the body of a task works with while it holds the lease."""
 
     def __init__(
-        self, runtime: Runtime, plan: Plan, granted: Granted, stored: Mapping[str, bytes]
+        self,
+        runtime: Runtime,
+        plan: Plan,
+        granted: Granted,
+        stored: Mapping[str, bytes],
+        unreadable: DecodeError | None = None,
     ) -> None:
+        self.unreadable = unreadable
+        """Why nothing of the checkpoint can be read, if so: the job is parked."""
         self.runtime = runtime
         self.job: Job = granted.job
         self.leased = Leased(runtime, granted.lease)
@@ -219,9 +227,11 @@ def begin(runtime: Runtime, plan: Plan, delivery: Delivery, message: Finder) -> 
     granted = _claim(runtime, plan, delivery, message)
     if isinstance(granted, Refused):
         return granted
-    stored = (
-        outwait(runtime, lambda: runtime.store.load(delivery.job_id)) if granted.resumed else {}
-    )
+    try:
+        load = runtime.store.load
+        stored = outwait(runtime, lambda: load(delivery.job_id)) if granted.resumed else {}
+    except DecodeError as exc:
+        return Attempt(runtime, plan, granted, {}, unreadable=exc)
     return Attempt(runtime, plan, granted, stored)
 
 
@@ -240,6 +250,8 @@ def _run(attempt: Attempt, plan: Plan, body: Body) -> Any:
     try:
         if job.strikes > plan.max_crashes:
             raise CrashLimitError(job.id, job.strikes, plan.max_crashes)
+        if attempt.unreadable is not None:
+            raise parked(attempt.unreadable)
         open_checkpoint(attempt.journal, plan)
         if runtime.emit:
             runtime.emit(JobStarted(job.id, job.task, job.fence, job.attempts, job.attempts > 1))
@@ -329,6 +341,8 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
 
 def _last_delta(attempt: Attempt) -> Delta:
     """Return what is pending; a state that cannot be stored must not hide the error before."""
+    if attempt.unreadable is not None:
+        return NOTHING  # what is stored stays as it is
     try:
         return attempt.journal.pending()
     except CodecError as exc:

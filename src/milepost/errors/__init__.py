@@ -4,11 +4,13 @@
 
     MilepostError
     ├── ConfigurationError          wrong before any job ran
-    │   └── MissingExtraError
+    │   ├── MissingExtraError
+    │   └── NoKeysError             an encrypted task, and nothing to encrypt with
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
     ├── JobFailedError              a recorded failure, told again
+    ├── EncryptedFailureError       the failure of an encrypted task, as others may see it
     ├── StoreError
     │   ├── StoreUnavailableError   nobody answered in time
     │   ├── LeaseLostError          another attempt has the job
@@ -16,6 +18,12 @@
     ├── CodecError
     │   ├── EncodeError
     │   └── DecodeError
+    │       └── EncryptedDataError  cannot be read here, and why
+    │           ├── PlaintextError
+    │           ├── KeyUnknownError
+    │           ├── WrongKeyError
+    │           ├── TamperedError
+    │           └── UnknownFormatError
     └── CheckpointError             the task uses its checkpoint wrongly
         ├── NameInUseError
         ├── ItemKeyError
@@ -44,6 +52,16 @@ from milepost.errors.jobs import (
     JobFailedError,
     JobNotFoundError,
 )
+from milepost.errors.keys import (
+    EncryptedDataError,
+    EncryptedFailureError,
+    KeyUnknownError,
+    NoKeysError,
+    PlaintextError,
+    TamperedError,
+    UnknownFormatError,
+    WrongKeyError,
+)
 from milepost.errors.root import (
     ConfigurationError,
     MilepostError,
@@ -64,18 +82,26 @@ __all__ = [
     "CrashLimitError",
     "DecodeError",
     "EncodeError",
+    "EncryptedDataError",
+    "EncryptedFailureError",
     "InvalidTransitionError",
     "ItemKeyError",
     "JobFailedError",
     "JobNotFoundError",
+    "KeyUnknownError",
     "LeaseLostError",
     "MilepostError",
     "MilepostWarning",
     "MissingExtraError",
     "NameInUseError",
+    "NoKeysError",
     "NotTransactionalError",
+    "PlaintextError",
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",
+    "TamperedError",
+    "UnknownFormatError",
     "ValueTooLargeError",
+    "WrongKeyError",
 ]

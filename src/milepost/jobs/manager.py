@@ -1,7 +1,7 @@
 """The jobs that Celery runs, as operators and callers handle them."""
 
-import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from milepost.engine.attempt import RESULT_NOT_KEPT
@@ -10,6 +10,7 @@ from milepost.engine.plan import Checkpoint
 from milepost.engine.scope import without_loops
 from milepost.errors import ConfigurationError, InvalidTransitionError
 from milepost.history import Act
+from milepost.jobs import waiting
 from milepost.jobs.bulk import Bulk, on_each
 from milepost.jobs.explain import Explanation, explain
 from milepost.jobs.filters import Since, Statuses, moment_of, statuses_of
@@ -19,7 +20,9 @@ from milepost.jobs.sending import Sender
 from milepost.model import Job, JobStatus, Signal
 from milepost.query import Page, Query
 from milepost.runtime import Runtime, runtime_for, runtime_of
+from milepost.stores.sealed import readable
 from milepost.tasks.carrying import recorded_value
+from milepost.tasks.revealed import reveal
 
 
 class CeleryJobManager:
@@ -69,7 +72,8 @@ class CeleryJobManager:
                 tasks eagerly, or an argument is unusable.
             StoreUnavailableError: nothing was recorded, nothing sent.
         """
-        return self._sender.create(task, payload, idempotency_key, owner, metadata, options)
+        job = self._sender.create(task, payload, idempotency_key, owner, metadata, options)
+        return self._shown(job)
 
     def create_job(
         self, job_type: str, payload: Mapping[str, Any] | None = None, **options: Any
@@ -85,7 +89,7 @@ class CeleryJobManager:
         Raises:
             JobNotFoundError: no such job.
         """
-        return self._runtime.store.get(job_id)
+        return self._shown(self._runtime.store.get(job_id))
 
     def get_job_status(self, job_id: str) -> JobReport:
         """Return how a job is doing: progress, rate, time left, heartbeat, whether it stalls.
@@ -123,9 +127,10 @@ class CeleryJobManager:
         Raises:
             ConfigurationError: a status, limit or cursor that does not exist.
         """
-        return self._runtime.store.find(
+        page = self._runtime.store.find(
             Query(statuses_of(status), job_type, owner, moment_of(since), limit, cursor)
         )
+        return replace(page, jobs=tuple(map(self._shown, page.jobs)))
 
     def find_all(self, **wanted: Any) -> Iterator[Job]:
         """Yield every job that :meth:`find` finds, page by page."""
@@ -179,7 +184,7 @@ class CeleryJobManager:
         job = self._runtime.store.signal(job_id, Signal.PAUSE, by=by)
         if job.status is JobStatus.PAUSED:
             self._sender.tell_paused(job)
-        return job
+        return self._shown(job)
 
     def resume(self, job_id: str, *, by: str = "") -> Job:
         """Let a paused job go on: it is sent again at once. A waiting pause is taken back.
@@ -191,7 +196,7 @@ class CeleryJobManager:
         job = self._runtime.store.resume(job_id, by=by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
-        return job
+        return self._shown(job)
 
     def cancel(self, job_id: str, *, force: bool = False, by: str = "") -> Job:
         """End a job: a running one at its next checkpoint, one that waits at once.
@@ -209,7 +214,7 @@ class CeleryJobManager:
         job = self._runtime.store.signal(job_id, Signal.CANCEL, by=by, force=force)
         if job.status is JobStatus.CANCELLED and job.worker is None:
             self._sender.tell_cancelled(job)
-        return job
+        return self._shown(job)
 
     def wake(self, job_id: str, *, by: str = "") -> Job:
         """Start a job now that waits for its moment: an ETA, a retry's countdown, a snooze.
@@ -220,7 +225,7 @@ class CeleryJobManager:
         """
         job = self._runtime.store.wake(job_id, by=by)
         self._sender.send_due(job)
-        return job
+        return self._shown(job)
 
     def retry(self, job_id: str, *, by: str = "") -> Job:
         """Let a job that has failed or was cancelled go on from its checkpoint.
@@ -229,7 +234,7 @@ class CeleryJobManager:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended, or has done its work.
         """
-        return self._sender.reopen(job_id, Act.RETRY, (), by)
+        return self._shown(self._sender.reopen(job_id, Act.RETRY, (), by))
 
     def restart(self, job_id: str, *, from_start: bool = True, by: str = "") -> Job:
         """Let a job that has ended, or is paused, begin again under its id.
@@ -244,8 +249,11 @@ class CeleryJobManager:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended; cancel it first.
         """
-        drop = None if from_start else without_loops(self._runtime.store.load(job_id))
-        return self._sender.reopen(job_id, Act.RESTART, drop, by)
+        if from_start:
+            return self._shown(self._sender.reopen(job_id, Act.RESTART, None, by))
+        store = self._runtime_for(self.get(job_id)).store
+        drop = without_loops(store.load(job_id))
+        return self._shown(self._sender.reopen(job_id, Act.RESTART, drop, by, store))
 
     def bulk(self, act: str, *, by: str = "", everything: bool = False, **wanted: Any) -> Bulk:
         """Do one act to every job that a filter finds.
@@ -283,16 +291,7 @@ class CeleryJobManager:
         Raises:
             JobNotFoundError: no such job, or its record was deleted meanwhile.
         """
-        seen = None
-        while True:
-            job = self.get(job_id)
-            news = (job.status, job.reason, job.progress, job.signal, job.fence, job.history)
-            if news != seen:
-                seen = news
-                yield job
-            if job.status.is_terminal:
-                return
-            time.sleep(interval)
+        return waiting.changes_of(lambda: self.get(job_id), interval)
 
     def wait(self, job_id: str, timeout: float | None = None, interval: float = 0.1) -> Job:
         """Return the record once the job has ended.
@@ -306,12 +305,7 @@ class CeleryJobManager:
             TimeoutError: it has not ended in time.
             JobNotFoundError: no such job.
         """
-        give_up_at = None if timeout is None else time.monotonic() + timeout
-        while not (job := self.get(job_id)).status.is_terminal:
-            if give_up_at is not None and time.monotonic() > give_up_at:
-                raise TimeoutError(f"job {job_id!r} is still {job.status} after {timeout} s")
-            time.sleep(interval)
-        return job
+        return waiting.end_of(lambda: self.get(job_id), timeout, interval)
 
     def result(self, job_id: str, timeout: float = 0.0) -> Any:
         """Return what a job's task returned, as kept in its record.
@@ -332,6 +326,22 @@ class CeleryJobManager:
         if job.reason == RESULT_NOT_KEPT:
             raise InvalidTransitionError(job_id, job.status, "read", job.reason)
         return recorded_value(self._runtime_for(job), job)
+
+    def open(self, value: Any) -> Any:
+        """Return what an encrypted task returned or failed with, given its ciphertext.
+
+        For what Celery hands on without a look at it: members of a group's result, a
+        callback's argument. Anything else is returned as it is.
+
+        Raises:
+            NoKeysError: this process has no keys.
+            EncryptedDataError: not the one that is needed, or the ciphertext was changed.
+        """
+        return reveal(self._app, value)
+
+    def _shown(self, job: Job) -> Job:
+        """Return a record as who has the key may see it; others see stars."""
+        return readable(job, self._runtime.cipher)
 
     def _runtime_for(self, job: Job) -> Runtime:
         task = self._app.tasks.get(job.task)

@@ -11,6 +11,7 @@ from milepost.history import Act
 from milepost.jobs.patience import attempt
 from milepost.model import Job, JobStatus
 from milepost.runtime import runtime_of
+from milepost.store import Store
 from milepost.tasks import announce
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
@@ -44,11 +45,12 @@ class Sender:
         job_id = _id_of(found, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))
-        if not record(found, runtime, (), kwargs, options, facts):
+        args, kwargs = found.milepost_outgoing((), kwargs, job_id)
+        if not record(found, runtime, args, kwargs, options, facts):
             return runtime.store.get(job_id)
         token = RECORDED.set(job_id)
         try:
-            found.apply_async(kwargs=kwargs, **options)
+            found.apply_async(args, kwargs, **options)
         except BaseException:
             if key is None:  # else somebody may have been told of it already
                 runtime.store.delete(job_id)
@@ -57,9 +59,16 @@ class Sender:
             RECORDED.reset(token)
         return runtime.store.get(job_id)
 
-    def reopen(self, job_id: str, act: Act, drop: Sequence[str] | None, by: str) -> Job:
-        """Let a job run again that had ended."""
-        job = runtime_of(self._app).store.reopen(job_id, act, drop=drop, by=by)
+    def reopen(
+        self,
+        job_id: str,
+        act: Act,
+        drop: Sequence[str] | None,
+        by: str,
+        store: Store | None = None,
+    ) -> Job:
+        """Let a job run again that had ended; *store*: the one that knows what to drop."""
+        job = (store or runtime_of(self._app).store).reopen(job_id, act, drop=drop, by=by)
         request = announce.request_of(self._app, job)
         attempt(
             f"job {job_id}: forget its old result", lambda: announce.forgotten(self._app, request)

@@ -112,6 +112,14 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             attempt.forsake()
         return super().replace(sig)
 
+    def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:  # noqa: ARG002
+        """Return the arguments of a job as its message and its record are to hold them."""
+        return args, kwargs
+
+    def milepost_told(self, words: str) -> str:
+        """Return what others than the job's record may be told of a reason."""
+        return words
+
     def _prepare(
         self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]
     ) -> tuple[str | None, Callable[[], None]]:

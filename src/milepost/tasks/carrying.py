@@ -39,6 +39,7 @@ from milepost.observer import Emitter
 from milepost.runtime import Runtime, runtime_for
 from milepost.settings import Settings
 from milepost.stores.memory import MemoryStore
+from milepost.stores.sealed import result_of
 from milepost.tasks import announce, message, verdict
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
@@ -74,13 +75,13 @@ def wrap_run(cls: Any) -> None:
         return _enter(self, functools.partial(function, *bound, **kwargs), is_async)
 
     cls.run = run
-    cls.milepost_fingerprint = fingerprint_of(cls, function)
+    cls.milepost_fingerprint = fingerprint_of(cls, inspect.unwrap(function))
 
 
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
     """Tell apart a delivered job, a call from within it, and a call that is no job at all."""
     request = task.request_stack.top
-    if _is_inside(task, request):
+    if is_inside(task, request):
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
@@ -92,7 +93,7 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
     return _translate(task, request, _carry(task, request, body))
 
 
-def _is_inside(task: Any, request: Any) -> bool:
+def is_inside(task: Any, request: Any) -> bool:
     """Whether the running attempt of this very task makes the call: ``super().run()``, say."""
     active = CURRENT.get()
     if active is None or active.job.task != task.name:
@@ -204,9 +205,9 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
 def _tell(task: Any, request: Any, stopped: Stopped) -> None:
     """Tell Celery what its own machinery does not know of an attempt that was stopped."""
     if stopped.status is JobStatus.PAUSED:
-        announce.paused(task.app, request, stopped.reason)
+        announce.paused(task.app, request, task.milepost_told(stopped.reason))
     elif stopped.status is JobStatus.CANCELLED:
-        _tell_cancelled(task, request, stopped.reason)
+        _tell_cancelled(task, request, task.milepost_told(stopped.reason))
 
 
 def _tell_cancelled(task: Any, request: Any, reason: str) -> None:
@@ -220,7 +221,7 @@ def _tell_cancelled(task: Any, request: Any, reason: str) -> None:
 def _replay(task: Any, request: Any, job: Job) -> Any:
     """Give Celery the recorded outcome again: its worker died before Celery could act on it."""
     if job.status is JobStatus.CANCELLED:
-        _tell_cancelled(task, request, job.reason or "cancelled")
+        _tell_cancelled(task, request, task.milepost_told(job.reason or "cancelled"))
         raise Ignore(f"job {job.id} is {job.status}")
     if job.reason == RESULT_NOT_KEPT:
         raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")
@@ -235,4 +236,5 @@ def recorded_value(runtime: Runtime, job: Job) -> Any:
     """
     if job.status is JobStatus.FAILED:
         raise JobFailedError(job.id, job.error or job.reason or "no reason on record")
-    return None if job.result is None else runtime.codec.decode(job.result)
+    data = result_of(job, runtime.cipher)
+    return None if data is None else runtime.codec.decode(data)
