@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from milepost.codecs.encrypted import Cipher
 from milepost.codecs.json import JsonCodec
 from milepost.codecs.keyring import Source, open_keys
 from milepost.errors import ConfigurationError
-from milepost.jobs import CeleryJobManager
+from milepost.jobs import CeleryJobManager, rotation
 from milepost.observer import Emitter, Observer
 from milepost.runtime import ATTRIBUTE, CIPHER, Runtime
 from milepost.settings import Settings, read_settings
@@ -111,9 +112,17 @@ class Milepost:
             self._serve(app)
 
     def _serve(self, app: Any) -> None:
+        declare = partial(self._declare_rotation, app)
+        if app.finalized:
+            declare()
+        else:
+            app.on_after_finalize.connect(declare, weak=False)
         setattr(app, ATTRIBUTE, self._provide)
         setattr(app, CIPHER, self._provide_cipher)
         app.milepost_codec = self._codec
+
+    def _declare_rotation(self, app: Any, **_: Any) -> None:
+        rotation.declare(app, lambda: self._provide_cipher() is not None)
 
     def _provide_cipher(self) -> Cipher | None:
         if self._cipher is None:

@@ -20,6 +20,7 @@ from milepost.model import (
     Recovery,
     Settlement,
     Signal,
+    Swap,
 )
 from milepost.query import Page, Query
 
@@ -253,6 +254,21 @@ class Store(Protocol):
         Raises:
             JobNotFoundError: no record.
             InvalidTransitionError: the job is in another status.
+        """
+        ...
+
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        """Put stored values in the place of others that mean the same, as a rotation of keys does.
+
+        Each swap is made for itself, and only where the stored value is still the one that
+        was read: a running attempt's newer one is never overwritten. Nothing else changes:
+        no lease, time, history or expiry. It needs no lease, and holds nobody up.
+
+        Returns:
+            How many were made.
+
+        Raises:
+            JobNotFoundError: no record.
         """
         ...
 

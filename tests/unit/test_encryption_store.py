@@ -12,7 +12,17 @@ from milepost.errors import PlaintextError, TamperedError, ValueTooLargeError
 from milepost.model import Delta, JobStatus, Progress, Settlement, Signal
 from milepost.stores.memory import MemoryStore
 from milepost.stores.sealed import NAMES, readable, result_of, sealed
-from milepost.testing import FakeClock, StoreContract
+from milepost.testing import FakeClock
+from milepost.testing.contracts import (
+    CheckpointContract,
+    ControlContract,
+    DocumentsContract,
+    EndingContract,
+    LeaseContract,
+    ListingContract,
+    RecoveryContract,
+    StartingContract,
+)
 
 OLD, NEW = Key("old", b"o" * 32), Key("new", b"n" * 32, is_current=True)
 CANARY = "canary-4711"
@@ -277,8 +287,20 @@ def test_signals_come_through():
     assert bench.job.reason == "paused"
 
 
-class TestSealedStoreKeepsTheContract(StoreContract):
-    """The sealed store is a store: every rule of the contract holds through it."""
+class TestSealedStoreKeepsTheContract(
+    StartingContract,
+    CheckpointContract,
+    EndingContract,
+    LeaseContract,
+    ControlContract,
+    ListingContract,
+    RecoveryContract,
+    DocumentsContract,
+):
+    """The sealed store is a store: every rule of the contract holds through it.
+
+    But for that of exchanging, which deals with what is stored as it is stored.
+    """
 
     LIMIT = 1024 * 1024
 

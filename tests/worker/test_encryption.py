@@ -279,6 +279,40 @@ def test_a_job_whose_key_is_not_here_yet_waits_for_it(make_secret_site):
     assert end_of(site, result.id).status is JobStatus.SUCCEEDED
 
 
+def test_keys_are_rotated_while_tasks_run_and_workers_die(make_secret_site):
+    """Afterwards the old key can go: every record opens, and the running job ends right."""
+    site = make_secret_site("redis", short_lease=True)
+    first = site.start_worker(concurrency=1)
+    ended = [site.app.tasks["keep_secrets"].delay(f"{CANARY}-{n}").id for n in range(60)]
+    for job_id in ended:
+        end_of(site, job_id)
+    running = site.app.tasks["count_secretly"].delay(CANARY, 100)
+    site.wait_for_item(running.id, 3)
+    keys = json.loads(site.key_file.read_text())["keys"]
+    keys = [{**keys[0], "use": "read"}, new_entry("key-2", current=True)]
+    site.key_file.write_text(json.dumps({"keys": keys}))
+    first.kill()
+    site.start_worker(concurrency=1)
+    second = site.start_worker(concurrency=1)
+    site.milepost.runtime.cipher.keys.reread()
+    rotation = site.jobs.create("milepost.rotate_keys")
+    wait_until(lambda: site.jobs.get(rotation.id).status is not JobStatus.PENDING, "its start")
+    second.kill()
+    site.start_worker(concurrency=2)
+    assert end_of(site, rotation.id).status is JobStatus.SUCCEEDED
+    assert end_of(site, running.id).status is JobStatus.SUCCEEDED
+    again = site.jobs.create("milepost.rotate_keys")
+    assert end_of(site, again.id).status is JobStatus.SUCCEEDED
+    site.key_file.write_text(json.dumps({"keys": keys[1:]}))
+    site.milepost.runtime.cipher.keys.reread()
+    assert site.jobs.result(running.id) == [CANARY, sum(range(100))]
+    assert site.redone(running.id) <= 2
+    for number, job_id in enumerate(ended):
+        assert site.jobs.result(job_id) == [f"{CANARY}-{number}", None]
+        assert site.jobs.checkpoint(job_id)["data"] == {"word": f"{CANARY}-{number}"}
+    assert find_canary(site) == set()
+
+
 def test_a_worker_without_keys_does_not_start(make_site):
     """A project with encrypted tasks and no keys fails at boot, not at its first job."""
     site = make_site("redis", settings={"keys": "env:NOWHERE"})

@@ -37,7 +37,7 @@ def key_id_in(token: str) -> str:
 
 def seal_call(sealer: Sealer, job_id: str, task: str, data: bytes) -> str:
     """Return the arguments of a job as text."""
-    return _token(sealer.seal(place_of("call", job_id, task), data))
+    return token_of(sealer.seal(place_of("call", job_id, task), data))
 
 
 def open_call(cipher: Cipher, job_id: str, task: str, token: Any) -> bytes:
@@ -52,7 +52,7 @@ def open_call(cipher: Cipher, job_id: str, task: str, token: Any) -> bytes:
 
 def seal_part(sealer: Sealer, task: str, data: bytes) -> str:
     """Return arguments of a signature as text."""
-    return _token(sealer.seal(place_of("part", task), data))
+    return token_of(sealer.seal(place_of("part", task), data))
 
 
 def open_part(cipher: Cipher, task: str, token: str) -> bytes | None:
@@ -84,7 +84,7 @@ class Returned:
 def seal_result(sealer: Sealer, returned: Returned) -> str:
     """Return a result as text."""
     whose = json.dumps([returned.job_id, returned.task, returned.group]).encode()
-    return _token(sealer.seal(place_of("result"), whose + b"\n" + returned.data))
+    return token_of(sealer.seal(place_of("result"), whose + b"\n" + returned.data))
 
 
 def open_result(cipher: Cipher, token: str) -> Returned | None:
@@ -117,7 +117,7 @@ def seal_words(sealer: Sealer | None, job_id: str, task: str, words: str) -> str
     if sealer is None or not words:
         return HIDDEN if words else ""
     data = words.encode("utf-8", "surrogatepass")
-    return _token(sealer.seal(place_of("text", job_id, task), data))
+    return token_of(sealer.seal(place_of("text", job_id, task), data))
 
 
 def open_text(cipher: Cipher | None, job_id: str, task: str, text: str) -> str:
@@ -136,8 +136,14 @@ def open_text(cipher: Cipher | None, job_id: str, task: str, text: str) -> str:
     return head + words.decode("utf-8", "surrogatepass")
 
 
-def _token(record: bytes) -> str:
+def token_of(record: bytes) -> str:
+    """Return a record as encrypted text."""
     return MARK + as_text(record)
+
+
+def record_in(token: str) -> bytes:
+    """Return the record in an encrypted text."""
+    return _record(token, "token")
 
 
 def _record(token: Any, name: str) -> bytes:

@@ -31,6 +31,7 @@ from milepost.model import (
     Refused,
     Settlement,
     Signal,
+    Swap,
 )
 from milepost.query import Page, Query
 from milepost.store import Store, Transactional
@@ -94,7 +95,6 @@ class SealedStore:
         self._accepts = accept_plaintext
         self._names: dict[str, Names] = {}
         self._fences: dict[str, int] = {}
-        self._sealer: Sealer | None = None
 
     @property
     def name(self) -> str:
@@ -204,9 +204,8 @@ class SealedStore:
         return place_of("field", job_id, self._task) + field.encode()
 
     def _current(self) -> Sealer:
-        if self._sealer is None:
-            self._sealer = self._cipher.sealer(self._tenant)
-        return self._sealer
+        # Asked for each time: a job of two days must not go on with a key that was rotated.
+        return self._cipher.sealer(self._tenant)
 
     def _sealer_or_none(self) -> Sealer | None:
         """Return what encrypts texts: without a key they are left out, and nothing is lost."""
@@ -256,6 +255,9 @@ class SealedStore:
             hashed = [names.stored(name.encode("utf-8", "surrogatepass")) for name in drop]
             drop = [*hashed, *(name for name in drop if name in names.plain)]
         return self._shown(self._inner.reopen(job_id, act, drop=drop, by=by))
+
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        return self._inner.exchange(job_id, swaps)
 
     def find(self, query: Query) -> Page:
         page = self._inner.find(query)

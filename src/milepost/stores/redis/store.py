@@ -38,6 +38,7 @@ from milepost.model import (
     Refused,
     Settlement,
     Signal,
+    Swap,
     Unknown,
 )
 from milepost.query import Page, Query
@@ -47,6 +48,7 @@ from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.redis import lua
 from milepost.stores.redis.documents import RedisDocuments
+from milepost.stores.redis.exchanging import exchange
 from milepost.stores.redis.listing import Listing
 from milepost.stores.redis.record import described, ms, read_job, text, written
 from milepost.stores.redis.wire import Command, Wire
@@ -189,11 +191,7 @@ class RedisStore:
 
     def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
         return self._steer(
-            "signal",
-            job_id,
-            history.line(signal, by),
-            signal,
-            self._retention,
+            *("signal", job_id, history.line(signal, by), signal, self._retention),
             ms(FINISH_AFTER),
             rules.FORCED if force else "",
             history.line(signal, by, rules.FORCED),
@@ -222,6 +220,9 @@ class RedisStore:
             *(drop or ()),
             advice=partial(rules.advice_to_reopen, act=act),
         )
+
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        return exchange(self._wire, self._record(job_id), job_id, swaps)
 
     def find(self, query: Query) -> Page:
         return self._listing.find(query)

@@ -172,6 +172,10 @@ ADD = """
 TOTALS = "SELECT counter, total FROM {counters} WHERE name = :name"
 
 
+EXCHANGE = """
+    UPDATE {fields} SET value = :after WHERE job_id = :id AND name = :name AND value = :before
+"""
+EXCHANGE_IN_RECORD = "UPDATE {jobs} SET {column} = :after WHERE id = :id AND {column} = :before"
 CHANGE = "UPDATE {jobs} SET {changes} WHERE id = :id"
 
 
@@ -209,6 +213,7 @@ class Statements:
     next_document: str = NEXT_DOCUMENT
     add: str = ADD
     totals: str = TOTALS
+    exchange: str = EXCHANGE
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Statements":
@@ -225,6 +230,10 @@ class Statements:
         """Return the statement that sets these columns of one job."""
         changes = ", ".join(f"{name} = :{name}" for name in columns)
         return self.rendered(CHANGE.replace("{changes}", changes))
+
+    def exchange_in_record(self, column: str) -> str:
+        """Return the statement that exchanges a value of a job's own row."""
+        return self.rendered(EXCHANGE_IN_RECORD.replace("{column}", column))
 
     def find(self, conditions: Iterable[str]) -> str:
         """Return the statement that finds the newest jobs for which all of these hold."""
