@@ -15,6 +15,7 @@ _HOME = {
     "Milepost": "milepost.app",
     "MilepostError": "milepost.errors",
     "Progress": "milepost.model",
+    "Sensitive": "milepost.tasks.sensitive",
     "__version__": "milepost._version",
 }
 
@@ -27,6 +28,7 @@ __all__ = [
     "Milepost",
     "MilepostError",
     "Progress",
+    "Sensitive",
     "__version__",
 ]
 

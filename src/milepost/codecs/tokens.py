@@ -1,9 +1,10 @@
 """Encrypted texts: what stands in for a value where Celery, a record or a log wants text.
 
-Four kinds, each of which opens only as what it is:
+Five kinds, each of which opens only as what it is:
 
 * ``call``: the arguments of one job, bound to its id and task;
 * ``part``: arguments of a signature that is no job yet, bound to the task;
+* ``sensitive``: one value among arguments that are else in the clear, bound as they are;
 * ``result``: what a job returned. It tells, once opened, whose it is;
 * ``text``: the words of an error, a reason or a progress, bound to the job.
 """
@@ -62,6 +63,21 @@ def open_part(cipher: Cipher, task: str, token: str) -> bytes | None:
         EncryptedDataError: its key is not here.
     """
     return _open_if(cipher, place_of("part", task), token)
+
+
+def seal_value(sealer: Sealer, job_id: str, task: str, data: bytes) -> str:
+    """Return one sensitive value among the arguments of a job as text."""
+    return token_of(sealer.seal(place_of("sensitive", job_id, task), data))
+
+
+def open_value(cipher: Cipher, job_id: str, task: str, token: str) -> bytes:
+    """Return what :func:`seal_value` made *token* from.
+
+    Raises:
+        EncryptedDataError: it cannot be read, or is of another job.
+    """
+    name = f"{job_id}: sensitive value"
+    return cipher.open(place_of("sensitive", job_id, task), _record(token, name), name).data
 
 
 @dataclass(frozen=True, slots=True)

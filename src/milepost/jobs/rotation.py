@@ -98,6 +98,7 @@ class Surveyor:
     def _places(self, task: str) -> Iterator[bytes]:
         yield tokens.place_of("call", self._job.id, task)
         yield tokens.place_of("part", task)
+        yield tokens.place_of("sensitive", self._job.id, task)
         yield tokens.place_of("text", self._job.id, task)
         yield tokens.place_of("result")
 

@@ -9,7 +9,7 @@ encrypted, as a field of its own, so that names stay when keys are rotated.
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
+from hashlib import blake2s
 from os import urandom
 from typing import Any
 
@@ -46,6 +46,7 @@ class Names:
     """The names under which one job's fields are stored.
 
     Args:
+        place: what the place of each of its fields begins with.
         key: what they are hashed with; drawn anew for a job that has none yet.
 
     Attributes:
@@ -53,13 +54,14 @@ class Names:
         plain: fields that were stored before the task was encrypted.
     """
 
-    __slots__ = ("_hash", "is_saved", "key", "plain")
+    __slots__ = ("_hash", "is_saved", "key", "place", "plain")
 
-    def __init__(self, key: bytes | None = None) -> None:
+    def __init__(self, place: bytes, key: bytes | None = None) -> None:
+        self.place = place
         self.is_saved = key is not None
         self.key = key or urandom(32)
         self.plain: set[str] = set()
-        self._hash = blake2b(key=self.key, digest_size=NAME_BYTES)
+        self._hash = blake2s(key=self.key, digest_size=NAME_BYTES)
 
     def stored(self, name: bytes) -> str:
         """Return the name under which a field is stored."""
@@ -124,9 +126,9 @@ class SealedStore:
         stored = self._inner.load(job_id)
         key = stored.get(NAMES)
         name = f"{job_id}: checkpoint"
-        opened = None if key is None else self._cipher.open(self._place(job_id, NAMES), key, name)
-        names = self._names[job_id] = Names(None if opened is None else opened.data)
         place, open_, fields = self._place(job_id), self._cipher.open, {}
+        opened = None if key is None else open_(place + NAMES.encode(), key, name)
+        names = self._names[job_id] = Names(place, None if opened is None else opened.data)
         newest = self._fences.get(job_id)
         for field, data in stored.items():
             if field == NAMES:
@@ -174,7 +176,7 @@ class SealedStore:
         job_id = lease.job_id
         names, writes, deletes = self._names_of(job_id), {}, []
         if delta.writes:
-            seal, place, fence = self._current().seal, self._place(job_id), lease.fence
+            seal, place, fence = self._current().seal, names.place, lease.fence
             for name, data in delta.writes.items():
                 plain = name.encode("utf-8", "surrogatepass")
                 field = names.stored(plain)
@@ -183,7 +185,7 @@ class SealedStore:
                 if name in names.plain:
                     deletes.append(name)
             if not names.is_saved:
-                writes[NAMES] = seal(self._place(job_id, NAMES), names.key, fence)
+                writes[NAMES] = seal(place + NAMES.encode(), names.key, fence)
         for name in delta.deletes:
             deletes.append(names.stored(name.encode("utf-8", "surrogatepass")))
             if name in names.plain:
@@ -197,11 +199,11 @@ class SealedStore:
     def _names_of(self, job_id: str) -> Names:
         found = self._names.get(job_id)
         if found is None:
-            found = self._names[job_id] = Names()
+            found = self._names[job_id] = Names(self._place(job_id))
         return found
 
-    def _place(self, job_id: str, field: str = "") -> bytes:
-        return place_of("field", job_id, self._task) + field.encode()
+    def _place(self, job_id: str) -> bytes:
+        return place_of("field", job_id, self._task)
 
     def _current(self) -> Sealer:
         # Asked for each time: a job of two days must not go on with a key that was rotated.

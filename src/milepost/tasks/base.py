@@ -16,6 +16,7 @@ from milepost.runtime import Runtime, runtime_of
 from milepost.tasks import message
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
+from milepost.tasks.sensitive import Sending, dumps_models, without_models
 from milepost.tasks.verdict import FINAL
 
 DURABLE: dict[str, Any] = {
@@ -79,6 +80,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             StoreUnavailableError: the record could not be written; nothing was sent.
         """
         places = (producer, link, link_error, shadow)
+        if dumps_models(self) and options.get("serializer") != "pickle":
+            task_id = task_id or str(uuid.uuid4())
+            args, kwargs = self.milepost_outgoing(args, kwargs, task_id)
         if self.durable:
             named = {"link": link, "link_error": link_error, "shadow": shadow, **options}
             task_id, forget = self._prepare(args, kwargs, task_id, named)
@@ -112,9 +116,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             attempt.forsake()
         return super().replace(sig)
 
-    def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:  # noqa: ARG002
+    def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
         """Return the arguments of a job as its message and its record are to hold them."""
-        return args, kwargs
+        return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
 
     def milepost_told(self, words: str) -> str:
         """Return what others than the job's record may be told of a reason."""

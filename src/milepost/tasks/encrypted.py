@@ -14,6 +14,7 @@ from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
 from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
 from milepost.tasks.sealing import Delivered, closing, of_the_canvas, opening, tenant_here
+from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
 
 SHOWN = "<encrypted>"
 """What Celery shows in place of arguments."""
@@ -120,15 +121,10 @@ class EncryptedTask(CheckpointableTask):
         check: Any = getattr(self, "__header__", None)
         if check is not None and getattr(self.app, "strict_typing", True):
             check(*args, **kwargs)
-        args, kwargs = self._dumped(args, kwargs)
+        args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
         sealer = cipher_of(self.app).sealer(self.tenant_of(*args, **kwargs))
         data = codec_of(self.app, self).encode([tuple(args), dict(kwargs)])
         return (tokens.seal_call(sealer, task_id, self.name, data),), {}
-
-    def _dumped(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Return arguments without pydantic models, where Celery is to make them again."""
-        dump: Any = getattr(self, "_dump_pydantic_arguments", None)
-        return (args, kwargs) if dump is None else dump(args, kwargs)
 
     def _is_sealed_for(self, task_id: str, args: Any, kwargs: Any) -> bool:
         if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
@@ -164,7 +160,7 @@ class EncryptedTask(CheckpointableTask):
     def _part(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if not kwargs and all(map(tokens.is_token, args)):
             return args, kwargs
-        args, kwargs = self._dumped(args, kwargs)
+        args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
         try:
             tenant = self.tenant_of(*args, **kwargs)
         except TypeError:  # it waits for more arguments
