@@ -24,6 +24,7 @@ def declare(plain, effect, first_times_error):
         self.map(str.upper, [f"{word}"], key=str)
         self.save_checkpoint(self.request.id, {"word": word})
         self.checkpoint()
+        self.update_state(state="PROGRESS", meta={"word": word})
         return [word, deep]
 
     @secret(name="count_secretly")

@@ -191,7 +191,7 @@ def test_the_search_finds_what_a_plain_task_leaves(make_secret_site):
     site = make_secret_site("redis")
     site.start_worker()
     result = site.app.tasks["keep_openly"].delay(CANARY)
-    end_of(site, result.id)
+    assert result.get(timeout=20) == CANARY
     places = {place for place, _ in find_canary(site)}
     assert {site.store_url, site.backend} <= places
 

@@ -285,7 +285,13 @@ def _key(entry: Mapping[str, Any], name: str, unwrap: Unwrap) -> Key:
         data = base64.b64decode(entry.get("secret") or entry.get("wrapped") or "", validate=True)
     except (ValueError, TypeError):
         raise ConfigurationError(f"{name}, key {key_id!r}: its secret is no base64") from None
-    secret = data if "secret" in entry else unwrap(data)
+    try:
+        secret = data if "secret" in entry else unwrap(data)
+    except ConfigurationError:
+        raise
+    except Exception as exc:  # the service's client is somebody else's
+        problem = f"its secret cannot be unwrapped: {type(exc).__name__}"
+        raise ConfigurationError(f"{name}, key {key_id!r}: {problem}") from exc
     return Key(key_id, secret, str(entry.get("tenant", "")), use == "current")
 
 

@@ -13,7 +13,14 @@ from milepost.stores.sealed import sealed
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
 from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
-from milepost.tasks.sealing import Delivered, closing, of_the_canvas, opening, tenant_here
+from milepost.tasks.sealing import (
+    Delivered,
+    closing,
+    of_the_canvas,
+    opening,
+    sealed_result,
+    tenant_here,
+)
 from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
 
 SHOWN = "<encrypted>"
@@ -186,6 +193,14 @@ class EncryptedTask(CheckpointableTask):
         """Return the result of a job: ``get()`` decrypts it for who has the key."""
         options = {"backend": self.backend, "task_name": self.name, "app": self.app, **kwargs}
         return EncryptedResult(task_id, **options)
+
+    def update_state(
+        self, task_id: Any = None, state: Any = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Store a state of one's own in Celery's backend; what goes with it is encrypted."""
+        if meta is not None:
+            meta = sealed_result(self, self.request, meta)
+        super().update_state(task_id, state, meta, **kwargs)
 
     # -- running -----------------------------------------------------------------------------
 

@@ -134,8 +134,11 @@ def _outcome(task: Any, request: Any, run: Any) -> Any:
         value = run(task, Delivered(task, request))
     except BaseException as exc:
         return _concealed(task, request, exc, exc)
-    if value is None:
-        return None
+    return None if value is None else sealed_result(task, request, value)
+
+
+def sealed_result(task: Any, request: Any, value: Any) -> str:
+    """Return what a running job has to tell Celery's backend, as text."""
     sealer = _sealer_here(task)
     data = codec_of(task.app, task).encode(value)
     return tokens.seal_result(
