@@ -1,9 +1,11 @@
 """Sensitive values in the input models of tasks that are not encrypted as a whole."""
 
+import base64
 import io
 import json
 import logging
 import pickle
+import uuid
 
 import pytest
 from celery import Celery
@@ -29,6 +31,7 @@ ORDER = Order(number=7, card=Sensitive(CANARY), codes=[4711])
 
 def make_app(base, *, keys=KEYS, **options):
     app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
+    app.conf.task_default_queue = uuid.uuid4().hex  # the memory broker is the process's
     milepost = Milepost(app, store="memory://", keys=keys)
     seen = []
 
@@ -42,10 +45,8 @@ def make_app(base, *, keys=KEYS, **options):
 
 def sent(app):
     """Return what the broker has, decoded as far as it can be."""
-    import base64
-
     with app.connection_for_read() as connection, connection.channel() as channel:
-        body = json.loads(json.dumps(channel.queues["celery"].get(False)))
+        body = json.loads(json.dumps(channel.queues[app.conf.task_default_queue].get(False)))
     return base64.b64decode(body["body"]).decode() + json.dumps(body["headers"])
 
 
@@ -72,7 +73,7 @@ def test_it_travels_as_ciphertext(base):
     result = pay.delay(ORDER, note="urgent")
     message = sent(app)
     assert CANARY not in message
-    assert "4711" not in message.replace(result.id, "")
+    assert '"codes": "mp1.' in message
     assert "urgent" in message
     assert '"number": 7' in message
     if base.durable:

@@ -157,7 +157,7 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
     """
     if isinstance(exc, Retry):
         cause = None if facts.exc is None else _failure(task, request, facts.exc)
-        return Retry("retry", cause, facts.when, facts.is_eager, facts.sig)
+        return Retry(None, cause, facts.when, facts.is_eager, facts.sig)
     if isinstance(exc, Reject):
         unclaimed = isinstance(facts.reason, MilepostError)
         return Reject(facts.reason if unclaimed else "rejected", requeue=facts.requeue)
