@@ -237,5 +237,33 @@ def test_threads_share_a_sealer(monkeypatch):
     assert all(shared.open(PLACE, record, NAME).data == b"x" for record in records)
 
 
+def test_many_at_once_are_read_as_one_by_one_is():
+    """Of several keys, compressed or not; and what is wrong with one is said as for one."""
+    other = Cipher(RING, None)
+    records = [
+        (
+            f"f{n}",
+            (cipher() if n % 2 else other)
+            .sealer("acme" if n % 3 else "")
+            .seal(PLACE + b"f%d" % n, b"x" * (5000 if n % 5 else 10), n),
+        )
+        for n in range(60)
+    ]
+    reader = cipher()
+    opened = list(reader.open_all(PLACE, records, NAME))
+    assert opened == [
+        (f, reader.open(PLACE + f.encode(), r, NAME).data, n) for n, (f, r) in enumerate(records)
+    ]
+    sealer = cipher().sealer()
+    good = [(f"f{n}", sealer.seal(PLACE + b"f%d" % n, b"x")) for n in range(3)]
+    bad = good[1][1]
+    cases = [(bad[:-1] + bytes([bad[-1] ^ 1]), TamperedError), (bad[:40], PlaintextError)]
+    cases += [(b"", PlaintextError), (bad[:3] + b"\x1f" + bad[4:], TamperedError)]
+    cases += [(good[0][1], TamperedError)]
+    for data, error in cases:
+        with pytest.raises(error):
+            list(reader.open_all(PLACE, [good[0], ("f1", data), good[2]], NAME))
+
+
 def test_errors_are_ours():
     assert issubclass(EncryptedDataError, MilepostError)

@@ -13,7 +13,7 @@ from hashlib import blake2s
 from os import urandom
 from typing import Any
 
-from milepost.codecs.encrypted import Cipher, Sealer, is_record
+from milepost.codecs.encrypted import Cipher, Sealer, is_record, key_id_of
 from milepost.codecs.tokens import open_text, place_of, seal_text, seal_words
 from milepost.documents import Documents
 from milepost.errors import EncryptedDataError, NoKeysError, PlaintextError, TamperedError
@@ -39,7 +39,7 @@ from milepost.store import Store, Transactional
 NAMES = "~n"
 """The field that holds the key to the names of the others."""
 NAME_BYTES = 12
-LONGEST_NAME = 2**16 - 1
+LARGEST_SEQUENCE = 2**32
 
 
 class Names:
@@ -129,21 +129,22 @@ class SealedStore:
         place, open_, fields = self._place(job_id), self._cipher.open, {}
         opened = None if key is None else open_(place + NAMES.encode(), key, name)
         names = self._names[job_id] = Names(place, None if opened is None else opened.data)
-        newest = self._fences.get(job_id)
+        newest = self._fences.get(job_id, LARGEST_SEQUENCE)
+        records = []
         for field, data in stored.items():
-            if field == NAMES:
-                continue
-            if not is_record(data):
-                if not self._accepts:
-                    raise PlaintextError(name)
+            if is_record(data):
+                if field != NAMES:
+                    records.append((field, data))
+            elif self._accepts:
                 fields[field] = data
                 names.plain.add(field)
-                continue
-            found = open_(place + field.encode("utf-8", "surrogatepass"), data, name)
-            if newest is not None and found.sequence > newest:
-                raise TamperedError(name, found.key_id)
-            plain, end = found.data, 2 + int.from_bytes(found.data[:2], "big")
-            fields[plain[2:end].decode("utf-8", "surrogatepass")] = plain[end:]
+            else:
+                raise PlaintextError(name)
+        for field, plain, sequence in self._cipher.open_all(place, records, name):
+            if sequence > newest:
+                raise TamperedError(name, key_id_of(stored[field], name))
+            end = 4 + int.from_bytes(plain[:4], "big")
+            fields[plain[4:end].decode("utf-8", "surrogatepass")] = plain[end:]
         return fields
 
     def commit(self, lease: Lease, delta: Delta) -> Signal | None:
@@ -180,7 +181,7 @@ class SealedStore:
             for name, data in delta.writes.items():
                 plain = name.encode("utf-8", "surrogatepass")
                 field = names.stored(plain)
-                content = len(plain).to_bytes(2, "big") + plain + data
+                content = len(plain).to_bytes(4, "big") + plain + data
                 writes[field] = seal(place + field.encode(), content, fence)
                 if name in names.plain:
                     deletes.append(name)
