@@ -94,7 +94,7 @@ def llm(session: nox.Session) -> None:
     """Kill workers that ask models, and count what the server has answered."""
     install(session, "test")
     session.run(
-        *("pytest", "-m", "campaign", "-s", "--timeout=1200", "tests/chaos/test_llm.py"),
+        *("pytest", "-m", "campaign", "-s", "--timeout=1200", "tests/chaos/test_llm_campaign.py"),
         *session.posargs,
         env={"MILEPOST_LLM_ITEMS": "500"},
     )

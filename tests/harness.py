@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import Attempt, run_attempt
+from milepost.engine.attempt import run_attempt
 from milepost.engine.endings import Ending
 from milepost.engine.plan import Plan
+from milepost.engine.work import Attempt
 from milepost.errors import LeaseLostError, StoreUnavailableError
 from milepost.model import Delivery, Job, JobStatus, Settlement, Signal
 from milepost.observer import Emitter

@@ -21,10 +21,10 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "clock", "errors", "history", "jobtype", "model", "query"),
+    ("_version", "ciphertext", "clock", "errors", "history", "jobtype", "model", "query"),
     (
         *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
-        *("llm", "observer", "plugins", "settings", "store"),
+        *("llm", "observer", "plugins", "settings", "store", "transactional"),
     ),
     ("codecs", "llms", "stores"),
     ("guards", "observers", "runtime", "security"),
@@ -56,7 +56,7 @@ NEVER_WITH_THE_FACE = {
     *("pybreaker", "pydantic", "redis", "rich", "sqlalchemy", "structlog", "tenacity"),
 }
 NEVER_WITH_THE_NAMES = {
-    *("aiolimiter", "httpx", "pybreaker", "tenacity"),
+    *("aiolimiter", "cryptography", "httpx", "pybreaker", "tenacity"),
     *("anthropic", "celery.worker", "fakeredis", "fastapi", "hiredis", "openai", "opentelemetry"),
     *("openfeature", "orjson", "psycopg", "pydantic", "redis", "rich", "sqlalchemy"),
     "milepost.integrations",

@@ -9,24 +9,28 @@ from typing import Any
 _HOME = {
     "BaseTask": "milepost.tasks.base",
     "CheckpointableTask": "milepost.tasks.checkpointable",
+    "EncryptedTask": "milepost.tasks.encrypted",
     "Job": "milepost.model",
     "JobStatus": "milepost.model",
     "LLMTask": "milepost.tasks.llm",
     "Milepost": "milepost.app",
     "MilepostError": "milepost.errors",
     "Progress": "milepost.model",
+    "Sensitive": "milepost.tasks.sensitive",
     "__version__": "milepost._version",
 }
 
 __all__ = [
     "BaseTask",
     "CheckpointableTask",
+    "EncryptedTask",
     "Job",
     "JobStatus",
     "LLMTask",
     "Milepost",
     "MilepostError",
     "Progress",
+    "Sensitive",
     "__version__",
 ]
 

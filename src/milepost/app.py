@@ -11,17 +11,19 @@ from celery._state import _get_active_apps, connect_on_app_finalize  # type: ign
 
 from milepost.clock import Clock, SystemClock
 from milepost.codec import Codec
+from milepost.codecs.encrypted import Cipher
 from milepost.codecs.json import JsonCodec
+from milepost.codecs.keyring import KeyProvider, Source, open_keys
 from milepost.discovery import load_plugins
 from milepost.errors import ConfigurationError
-from milepost.jobs import CeleryJobManager
+from milepost.jobs import CeleryJobManager, rotation
 from milepost.observer import Emitter, Observer
 from milepost.registry import ATTRIBUTE as REGISTRY
 from milepost.registry import TaskRegistry
 from milepost.routing import FeatureFlags, JobRouter, MigrationTracker, RollbackManager, Routing
 from milepost.routing.bundle import ATTRIBUTE as ROUTING
 from milepost.routing.bundle import RoutingRuntime, put_together
-from milepost.runtime import ATTRIBUTE, Runtime
+from milepost.runtime import ATTRIBUTE, CIPHER, Runtime
 from milepost.security.permissions import Permissions, Policy
 from milepost.security.serializers import refuse_pickle
 from milepost.settings import Settings, read_settings
@@ -29,6 +31,8 @@ from milepost.store import Store
 from milepost.stores import open_store
 
 REDIS = ("redis", "rediss")
+FROM_PLUGIN = "plugin:"
+"""What the keys begin with that a plugin provides; the name that it gives to them follows."""
 SPAWNED = "FORKED_BY_MULTIPROCESSING"
 """Environment variable of Celery's: pool processes start afresh, by import instead of fork."""
 
@@ -43,6 +47,8 @@ class Milepost:
         app: the Celery app.
         store: URL of the store, or a store. None: the Redis that Celery uses.
         codec: how values become bytes, or the name that a plugin gives to it. None: JSON.
+        keys: where the keys of encrypted tasks are, or ``plugin:<name>``; see
+            :func:`milepost.codecs.keyring.open_keys`.
         observers: called with every event; see :mod:`milepost.events`.
         policy: who may do what, or the name that a plugin gives to it; see
             :mod:`milepost.security.permissions`. None: everybody everything.
@@ -63,6 +69,7 @@ class Milepost:
         *,
         store: str | Store | None = None,
         codec: str | Codec | None = None,
+        keys: Source | None = None,
         observers: Sequence[Observer] = (),
         policy: str | Policy | None = None,
         plugins: Sequence[object] = (),
@@ -79,6 +86,7 @@ class Milepost:
         self.plugins = load_plugins(
             plugins, blocked=early.blocked_plugins, strict=early.strict_plugins
         )
+        self._keys = keys
         self._store = None if isinstance(store, str) else store
         if early.store is not None and self._store is None:
             open_store(early.store, early, self.plugins.stores)  # fail where the mistake is made
@@ -86,20 +94,18 @@ class Milepost:
         self._policy = self._made("permission_policies", policy)
         self._observers = tuple(observers)
         self._clock = clock or SystemClock()
+        self._cipher: Cipher | None = None
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
         self.registry = TaskRegistry(app)
         for brought in self.plugins.job_types:
             self.registry.bring(brought.what, brought.owner)
         self.jobs = CeleryJobManager(app)
-        setattr(app, ATTRIBUTE, self._provide)
-        setattr(app, REGISTRY, self.registry)
+        self._make_cipher(early)  # fail where the mistake is made
         self._routing = put_together(
             app, self._named(routing or Routing()), self.registry, self._provide
         )
-        setattr(app, ROUTING, self._provide_routing)
-        app.milepost_codec = self._codec
-        self._make_tasks_of(app)
+        self._serve(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
             take_whole_files(app)
@@ -148,16 +154,6 @@ class Milepost:
         legacy = self._made("legacy_managers", routing.legacy)
         return replace(routing, legacy=legacy, flags=sources)
 
-    def _make_tasks_of(self, app: Any) -> None:
-        """Let an app have the tasks that are declared by their classes, once it has the others."""
-        if app.finalized:
-            self.registry.make_tasks(app)
-        else:
-            app.on_after_finalize.connect(self._make_tasks, sender=app)
-
-    def _make_tasks(self, sender: Any, **_: Any) -> None:
-        self.registry.make_tasks(sender)
-
     def _serve_twins(self) -> None:
         """In a spawned pool process, serve the app that Celery brings there by pickle too.
 
@@ -170,14 +166,44 @@ class Milepost:
 
     def _serve_twin(self, app: Any) -> None:
         if app.main == self.app.main and getattr(app, ATTRIBUTE, None) is None:
-            setattr(app, ATTRIBUTE, self._provide)
-            setattr(app, REGISTRY, self.registry)
-            setattr(app, ROUTING, self._provide_routing)
-            app.milepost_codec = self._codec
-            self._make_tasks_of(app)
+            self._serve(app)
+
+    def _serve(self, app: Any) -> None:
+        """Let an app find all that is its milepost's, on itself."""
+        setattr(app, ATTRIBUTE, self._provide)
+        setattr(app, REGISTRY, self.registry)
+        setattr(app, ROUTING, self._provide_routing)
+        setattr(app, CIPHER, self._provide_cipher)
+        app.milepost_codec = self._codec
+        if app.finalized:
+            self._make_tasks(app)
+        else:
+            app.on_after_finalize.connect(self._make_tasks, sender=app)
+
+    def _make_tasks(self, sender: Any, **_: Any) -> None:
+        """Make the tasks that are declared by their classes, once the app has the others."""
+        self.registry.make_tasks(sender)
+        rotation.declare(sender, lambda: self._provide_cipher() is not None)
 
     def _provide_routing(self) -> RoutingRuntime:
         return self._routing
+
+    def _provide_cipher(self) -> Cipher | None:
+        if self._cipher is None:
+            self._cipher = self._make_cipher(read_settings(self._given, self.app.conf))
+        return self._cipher
+
+    def _make_cipher(self, settings: Settings) -> Cipher | None:
+        source = settings.keys if self._keys is None else self._keys
+        if source is None:
+            return None
+        compression = None if settings.compression == "none" else settings.compression
+        return Cipher(self._opened(source), compression)
+
+    def _opened(self, source: Source) -> KeyProvider:
+        if isinstance(source, str) and source.startswith(FROM_PLUGIN):
+            source = self.plugins.make("key_providers", source.removeprefix(FROM_PLUGIN))
+        return open_keys(source)
 
     def _provide(self) -> Runtime:
         if self._runtime is None:
@@ -197,8 +223,16 @@ class Milepost:
             store = open_store(url, settings, self.plugins.stores)
         observers = (*self._observers, *(make() for make in self.plugins.observers.values()))
         emit = Emitter(observers)
-        permissions = Permissions(self._policy, emit)
-        return Runtime(settings, store, self._codec, self._clock, emit, permissions, self.plugins)
+        return Runtime(
+            settings,
+            store,
+            self._codec,
+            self._clock,
+            emit,
+            Permissions(self._policy, emit),
+            self.plugins,
+            self._provide_cipher(),
+        )
 
     def _refuse_what_comes_late(self, settings: Settings) -> None:
         for name, early in self._early.items():

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from milepost.ciphertext import hide
+
 LONGEST = 8000
 """Characters of a history that are kept."""
 MOST = 100
@@ -81,5 +83,6 @@ def with_entry(
 
 
 def _short(words: str | None) -> str:
-    text = (words or "").translate(_GAPS)[:NOTE_LENGTH]
+    # Ciphertext would be cut here, and no key rotation would reach it.
+    text = hide(words or "").translate(_GAPS)[:NOTE_LENGTH]
     return text.encode("utf-8", "replace").decode()

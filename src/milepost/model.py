@@ -223,6 +223,27 @@ class Delta:
         return bool(self.writes or self.deletes or self.progress is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One stored value, and another that is to take its place.
+
+    Attributes:
+        name: of the field; with ``of_record`` one of RECORDED.
+        before: the value as it was read.
+        after: the value that means the same.
+        of_record: whether it is part of the job's record, and not of its checkpoint.
+    """
+
+    name: str
+    before: bytes | str
+    after: bytes | str
+    of_record: bool = False
+
+
+RECORDED = ("message", "result", "error", "reason", "doing")
+"""The parts of a record that a task may fill; ``doing`` is the message of its progress."""
+
+
 NOTHING = Delta()
 """A delta that changes nothing: committing it renews the lease and asks for signals."""
 

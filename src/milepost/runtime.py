@@ -5,7 +5,8 @@ from typing import Any
 
 from milepost.clock import Clock
 from milepost.codec import Codec
-from milepost.errors import ConfigurationError
+from milepost.codecs.encrypted import Cipher
+from milepost.errors import ConfigurationError, NoKeysError
 from milepost.observer import Emitter
 from milepost.plugins import NO_PLUGINS, Plugins
 from milepost.security.permissions import ALL_ALLOWED, Permissions
@@ -24,6 +25,7 @@ class Runtime:
     emit: Emitter
     permissions: Permissions = ALL_ALLOWED
     plugins: Plugins = NO_PLUGINS
+    cipher: Cipher | None = None
 
 
 ATTRIBUTE = "milepost_runtime"
@@ -46,12 +48,32 @@ def runtime_of(app: Any) -> Runtime:
     return runtime
 
 
+CIPHER = "milepost_cipher"
+"""Where a Celery app keeps what makes its cipher, which works without a store too."""
+
+
+def cipher_of(app: Any) -> Cipher:
+    """Return what encrypts for a Celery app.
+
+    Raises:
+        NoKeysError: its milepost was given no keys.
+    """
+    provide = getattr(app, CIPHER, None)
+    cipher: Cipher | None = None if provide is None else provide()
+    if cipher is None:
+        raise NoKeysError(f"the Celery app {app.main!r}")
+    return cipher
+
+
 def runtime_for(task: Any) -> Runtime:
-    """Return the runtime of a task's app, with the codec that the task may have of its own.
+    """Return the runtime of a task's app, as the task has it: with a codec of its own, say.
 
     Raises:
         ConfigurationError: as for :func:`runtime_of`.
     """
     runtime = runtime_of(task.app)
     codec = getattr(task, "codec", None)
-    return runtime if codec is None else replace(runtime, codec=codec)
+    if codec is not None:
+        runtime = replace(runtime, codec=codec)
+    adapt = getattr(task, "milepost_adapt", None)
+    return runtime if adapt is None else adapt(runtime)

@@ -28,6 +28,9 @@ class Settings:
         retention: how long a job's record is kept after its end.
         max_value_bytes: the largest single value a checkpoint may hold.
         store_timeout: how long one store command may take before it is an error.
+        keys: where the keys of encrypted tasks are: ``file:/path`` or ``env:NAME``.
+        compression: what large values are compressed with before they are encrypted:
+            ``zlib``, ``zstd`` or ``none``.
         record_at: ``publish`` writes the record before the message is sent, ``start`` when
             a worker first claims the job (one command less for the publisher, but a
             message lost before its start is then lost).
@@ -54,6 +57,8 @@ class Settings:
     retention: float = 7 * 86400.0
     max_value_bytes: int = 16 * 1024 * 1024
     store_timeout: float = 5.0
+    keys: str | None = None
+    compression: str = "zlib"
     record_at: str = "publish"
     max_input_bytes: int = 1024 * 1024
     max_input_depth: int = 20
@@ -86,6 +91,10 @@ class Settings:
             )
         if self.record_at not in ("publish", "start"):
             raise ConfigurationError(f"record_at = {self.record_at!r}: 'publish' or 'start'")
+        if self.compression not in ("zlib", "zstd", "none"):
+            raise ConfigurationError(
+                f"compression = {self.compression!r}: 'zlib', 'zstd' or 'none'"
+            )
         if self.renew_seconds * 2 > self.lease_seconds:
             raise ConfigurationError(
                 f"renew_seconds = {self.renew_seconds} leaves no room for one missed renewal "
@@ -126,6 +135,8 @@ _READ: dict[str, Callable[[str], Any]] = {
     "store": str,
     "namespace": str,
     "record_at": str,
+    "keys": str,
+    "compression": str,
     "max_crashes": int,
     "max_value_bytes": int,
     "max_input_bytes": int,

@@ -6,7 +6,7 @@ store's side. Stores never call the engine, never log, and read only their own c
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol
 
 from milepost.documents import Documents
 from milepost.history import Act
@@ -22,6 +22,7 @@ from milepost.model import (
     Recovery,
     Settlement,
     Signal,
+    Swap,
 )
 from milepost.query import Page, Query
 
@@ -273,6 +274,21 @@ class Store(Protocol):
         """
         ...
 
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        """Put stored values in the place of others that mean the same, as a rotation of keys does.
+
+        Each swap is made for itself, and only where the stored value is still the one that
+        was read: a running attempt's newer one is never overwritten. Nothing else changes:
+        no lease, time, history or expiry. It needs no lease, and holds nobody up.
+
+        Returns:
+            How many were made.
+
+        Raises:
+            JobNotFoundError: no record.
+        """
+        ...
+
     def find(self, query: Query) -> Page:
         """Return jobs, newest first (those of one moment by id, descending).
 
@@ -326,25 +342,4 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back connections. The store opens new ones if it is used again."""
-        ...
-
-
-@runtime_checkable
-class Transactional(Protocol):
-    """A store that can write a checkpoint inside a transaction of the user's."""
-
-    def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:
-        """Write a checkpoint on the user's connection, without committing it.
-
-        Args:
-            connection: a SQLAlchemy session or connection, or a DB-API connection, to the
-                database the store is in.
-            lease: as for :meth:`Store.commit`.
-            delta: as for :meth:`Store.commit`.
-
-        Raises:
-            LeaseLostError: as for :meth:`Store.commit`. The user's transaction must be
-                rolled back.
-            NotTransactionalError: the connection is not one to the store's database.
-        """
         ...

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import commands, imports, limits, llm, loops, maps, resume, routing, steps, workers
+from benchmarks import (
+    commands,
+    encryption,
+    imports,
+    limits,
+    llm,
+    loops,
+    maps,
+    resume,
+    routing,
+    steps,
+    workers,
+)
 from benchmarks.figures import Figure, not_measured, table
 from benchmarks.ground import Ground, NotHereError, stay_on_one_core
 
@@ -19,6 +31,7 @@ SUBJECTS: dict[str, Subject] = {
     "redis": steps.on_redis,
     "sqlite": steps.on_sqlite,
     "postgres": steps.on_postgres,
+    "encryption": encryption.measure,
     "commands": commands.measure,
     "iterate": loops.by_time,
     "every": loops.by_count,

@@ -211,7 +211,7 @@ def test_watch_tells_of_changes_until_the_end(app, jobs, task, monkeypatch):
             lambda: run(task, job),
         ]
     )
-    monkeypatch.setattr("milepost.jobs.reading.time.sleep", lambda _: next(acts)())
+    monkeypatch.setattr("milepost.jobs.waiting.time.sleep", lambda _: next(acts)())
     assert [seen.status for seen in jobs.watch(job.id)] == [
         *("pending", "paused", "pending", "succeeded")
     ]

@@ -16,6 +16,7 @@ import signal
 import time
 from pathlib import Path
 
+import secrets_of
 from celery import Celery, current_task
 from celery import chord as celery_chord
 
@@ -362,6 +363,17 @@ def call_what_is_down(name, given):
             time.sleep(0.002)
 
 
+# -- what is read by nobody ---------------------------------------------------------------
+
+
+@durable(name="keep_openly")
+def keep_openly(self, word):
+    """The same in the clear."""
+    self.report(f"working on {word}")
+    self.step(str, word)
+    return word
+
+
 # -- canvas ------------------------------------------------------------------------------------
 
 
@@ -407,5 +419,7 @@ if os.environ.get("PROJECT_MODEL"):
     asking.define(plain, effect)
     if os.environ.get("PROJECT_REQUESTS"):
         asking.log_admissions(milepost.store.limits, FOLDER / "admissions")
+if "MILEPOST_KEYS" in os.environ:
+    secrets_of.declare(plain, effect, FirstTimesError)
 
 __all__ = ["app", "celery_chord"]

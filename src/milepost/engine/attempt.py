@@ -1,26 +1,20 @@
 """One worker carrying one job: claim, open the checkpoint, run the body, settle."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from threading import get_ident
 from typing import Any, TypeAlias
 
-from milepost.engine.calls import Calls
-from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
-from milepost.engine.journal import Journal
-from milepost.engine.lease import Leased, outwait
-from milepost.engine.loops import Loop
+from milepost.engine.endings import RESULT_NOT_KEPT, Completed, Dropped, Ending, Stopped, Unclaimed
+from milepost.engine.lease import outwait
 from milepost.engine.migration import open_checkpoint
 from milepost.engine.plan import Plan
-from milepost.engine.scope import EXPLICIT
-from milepost.engine.state import State
+from milepost.engine.stored import parked
+from milepost.engine.work import Attempt
 from milepost.errors import (
     CodecError,
     CrashLimitError,
-    LeaseLostError,
-    NotTransactionalError,
+    DecodeError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -31,135 +25,16 @@ from milepost.model import (
     Delivery,
     Delta,
     Granted,
-    Job,
     JobStatus,
     Refused,
     Settlement,
-    Signal,
 )
 from milepost.runtime import Runtime
-from milepost.store import Transactional
 
 logger = logging.getLogger("milepost")
 
-
-RESULT_NOT_KEPT = "its result is not kept in the record"
-
-
-Body: TypeAlias = Callable[["Attempt"], Any]
+Body: TypeAlias = Callable[[Attempt], Any]
 Finder: TypeAlias = Callable[[], bytes]
-
-
-class Attempt:
-    """What the body of a task works with while it holds the lease."""
-
-    def __init__(
-        self, runtime: Runtime, plan: Plan, granted: Granted, stored: Mapping[str, bytes]
-    ) -> None:
-        self.runtime = runtime
-        self.job: Job = granted.job
-        self.leased = Leased(runtime, granted.lease)
-        self.journal = Journal(
-            runtime,
-            self.leased,
-            stored,
-            plan.checkpoint_every,
-            granted.job.progress,
-            plan.is_draining,
-        )
-        self.forsaken = False
-        self.thread = get_ident()
-        """The thread that runs the body: what it records is for no other to touch."""
-        self._calls: Calls | None = None
-        self._state: State | None = None
-
-    @property
-    def fence(self) -> int:
-        return self.leased.lease.fence
-
-    @property
-    def calls(self) -> Calls:
-        """The job's calls that cost money, loaded on first use."""
-        if self._calls is None:
-            self._calls = Calls(self.journal)
-        return self._calls
-
-    def state(self, model: Any) -> Any:
-        """Return the task's state object, loaded on first use."""
-        if self._state is None:
-            self._state = State(self.journal, model)
-        return self._state.value
-
-    def save(self, data: Any) -> None:
-        """Make *data* durable now, as the job's explicit checkpoint."""
-        encoded = self.runtime.codec.encode(data)
-        self.journal.put(EXPLICIT, encoded)
-        self.journal.stored.fields[EXPLICIT] = encoded
-
-    def saved(self) -> Any:
-        """Return the job's explicit checkpoint, or None."""
-        stored = self.journal.stored
-        data = stored.fields.get(EXPLICIT)
-        return None if data is None else stored.decode(EXPLICIT, data)
-
-    def forsake(self) -> None:
-        """Let go of the job's record: another task takes the id over.
-
-        Raises:
-            Superseded: another attempt has the job, so it is not this one's to give.
-        """
-        self.leased.commit(NOTHING)
-        self.forsaken = True
-        self.runtime.store.delete(self.job.id)
-
-    @contextmanager
-    def atomic(self, session: Any) -> Iterator[Any]:
-        """Write the current item's end in the user's own transaction.
-
-        Raises:
-            NotTransactionalError: the store is not in a database.
-            CheckpointError: the item has ended already, or this is inside another atomic().
-        """
-        store, journal = self.runtime.store, self.journal
-        if not isinstance(store, Transactional):
-            raise NotTransactionalError(store.name, "it is not an SQL database")
-        journal.check_can_record()
-        journal.in_transaction = True
-        try:
-            try:
-                yield session
-            finally:
-                journal.in_transaction = False
-            signal = self._commit_in(store, session)
-        except BaseException:
-            session.rollback()
-            raise
-        journal.obey(signal)
-
-    def _commit_in(self, store: Transactional, session: Any) -> Signal | None:
-        journal, loop = self.journal, self.journal.innermost
-        item_loop = loop if isinstance(loop, Loop) else None
-        state = journal.state
-        noted = None if state is None else state.noted
-        if item_loop is not None:
-            item_loop.count_item()
-        try:
-            delta = journal.pending(leaving=item_loop)
-            signal = store.commit_in(session, self.leased.lease, delta)
-            session.commit()
-        except BaseException as exc:
-            if item_loop is not None:
-                item_loop.uncount_item()
-            if state is not None:
-                state.noted = noted
-            if isinstance(exc, LeaseLostError):
-                journal.stop(self.leased.lose())
-            raise
-        journal.mark_saved(delta)
-        if item_loop is not None:
-            journal.leave_item(item_loop)
-            item_loop.ahead = True
-        return signal
 
 
 def run_attempt(
@@ -213,9 +88,11 @@ def begin(runtime: Runtime, plan: Plan, delivery: Delivery, message: Finder) -> 
     granted = _claim(runtime, plan, delivery, message)
     if isinstance(granted, Refused):
         return granted
-    stored = (
-        outwait(runtime, lambda: runtime.store.load(delivery.job_id)) if granted.resumed else {}
-    )
+    try:
+        load = runtime.store.load
+        stored = outwait(runtime, lambda: load(delivery.job_id)) if granted.resumed else {}
+    except DecodeError as exc:
+        return Attempt(runtime, plan, granted, {}, unreadable=exc)
     return Attempt(runtime, plan, granted, stored)
 
 
@@ -234,6 +111,8 @@ def _run(attempt: Attempt, plan: Plan, body: Body) -> Any:
     try:
         if job.strikes > plan.max_crashes:
             raise CrashLimitError(job.id, job.strikes, plan.max_crashes)
+        if attempt.unreadable is not None:
+            raise parked(attempt.unreadable)
         open_checkpoint(attempt.journal, plan)
         if runtime.emit:
             runtime.emit(JobStarted(job.id, job.task, job.fence, job.attempts, job.attempts > 1))
@@ -339,6 +218,8 @@ def _write_end(attempt: Attempt, settlement: Settlement) -> None:
 
 def _last_delta(attempt: Attempt) -> Delta:
     """Return what is pending; a state that cannot be stored must not hide the error before."""
+    if attempt.unreadable is not None:
+        return NOTHING  # what is stored stays as it is
     try:
         return attempt.journal.pending()
     except Exception as exc:  # of the codec, or of the state model's own code

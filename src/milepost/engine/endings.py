@@ -6,6 +6,9 @@ from typing import Any, TypeAlias
 from milepost.errors import StoreUnavailableError
 from milepost.model import JobStatus, Refused
 
+RESULT_NOT_KEPT = "its result is not kept in the record"
+"""The reason on record of a success whose return value is nowhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:

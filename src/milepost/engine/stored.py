@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from milepost.ciphertext import NEEDS_KEY
 from milepost.codec import Codec
 from milepost.engine.scope import CURSOR, END, KEYS, KINDS, Scope, home_of, is_within, place_of
 from milepost.errors import DecodeError
@@ -151,6 +152,11 @@ class Stored:
         for field in fields:
             if "/" in field and (home := home_of(field)):
                 self._live.setdefault(home, set()).add(field)
+
+
+def parked(why: DecodeError) -> Suspend:
+    """Return the interrupt that parks a job until what is stored can be read here."""
+    return Suspend(JobStatus.PAUSED, f"{NEEDS_KEY}{why}")
 
 
 def misfit(problem: str) -> Suspend:

@@ -6,12 +6,14 @@
     ├── ConfigurationError          wrong before any job ran
     │   ├── LLMPriceUnknownError
     │   ├── MissingExtraError
+    │   ├── NoKeysError             an encrypted task, and nothing to encrypt with
     │   └── UnknownJobTypeError
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
     ├── BodyExitError               sys.exit() in a task, or a cancelled coroutine
     ├── JobFailedError              a recorded failure, told again
+    ├── EncryptedFailureError       the failure of an encrypted task, as others may see it
     ├── PermissionDeniedError       the policy says no
     ├── InvalidInputError           a payload does not fit its job type
     ├── BrokerUnavailableError      a job's message could not be sent
@@ -22,6 +24,12 @@
     ├── CodecError
     │   ├── EncodeError
     │   └── DecodeError
+    │       └── EncryptedDataError  cannot be read here, and why
+    │           ├── PlaintextError
+    │           ├── KeyUnknownError
+    │           ├── WrongKeyError
+    │           ├── TamperedError
+    │           └── UnknownFormatError
     ├── CallRefusedError            a guard holds a call back
     │   ├── RateLimitedError
     │   └── CircuitOpenError
@@ -85,6 +93,16 @@ from milepost.errors.jobs import (
     JobFailedError,
     JobNotFoundError,
 )
+from milepost.errors.keys import (
+    EncryptedDataError,
+    EncryptedFailureError,
+    KeyUnknownError,
+    NoKeysError,
+    PlaintextError,
+    TamperedError,
+    UnknownFormatError,
+    WrongKeyError,
+)
 from milepost.errors.llm import (
     LLMAnswerLostError,
     LLMAuthError,
@@ -136,11 +154,14 @@ __all__ = [
     "CrashLimitError",
     "DecodeError",
     "EncodeError",
+    "EncryptedDataError",
+    "EncryptedFailureError",
     "InvalidInputError",
     "InvalidTransitionError",
     "ItemKeyError",
     "JobFailedError",
     "JobNotFoundError",
+    "KeyUnknownError",
     "LLMAnswerLostError",
     "LLMAuthError",
     "LLMBadRequestError",
@@ -164,8 +185,10 @@ __all__ = [
     "MilepostWarning",
     "MissingExtraError",
     "NameInUseError",
+    "NoKeysError",
     "NotTransactionalError",
     "PermissionDeniedError",
+    "PlaintextError",
     "RateLimitedError",
     "ServiceError",
     "ServiceResponseError",
@@ -173,6 +196,9 @@ __all__ = [
     "StepResultError",
     "StoreError",
     "StoreUnavailableError",
+    "TamperedError",
+    "UnknownFormatError",
     "UnknownJobTypeError",
     "ValueTooLargeError",
+    "WrongKeyError",
 ]

@@ -15,7 +15,7 @@ from celery.states import READY_STATES
 import milepost.integrations.inspection  # noqa: F401  (workers answer to its command)
 from milepost.engine.drain import DrainFlag
 from milepost.engine.recovery import BATCH, Keeper
-from milepost.errors import StoreError
+from milepost.errors import NoKeysError, StoreError
 from milepost.integrations.chords import Chords
 from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
@@ -23,9 +23,10 @@ from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.model import Job
 from milepost.registry import registry_of
 from milepost.routing.bundle import routing_of
-from milepost.runtime import runtime_of
+from milepost.runtime import cipher_of, runtime_of
 from milepost.tasks import station
 from milepost.tasks.base import check_leases, resend
+from milepost.tasks.encrypted import EncryptedTask
 from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
@@ -52,6 +53,7 @@ class KeeperStep(bootsteps.StartStopStep):
         registry_of(worker.app).check()
         include_project(worker.app)
         check_leases(worker.app, self._runtime.settings)
+        check_keys(worker.app)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
         self._flag = DrainFlag.make()
@@ -159,6 +161,19 @@ class KeeperStep(bootsteps.StartStopStep):
                 logger.exception("no recovery for now")
             if not more:
                 self._stopping.wait(self._runtime.settings.scan_seconds)
+
+
+def check_keys(app: Any) -> None:
+    """Refuse to start a worker whose encrypted tasks have no keys.
+
+    Raises:
+        ConfigurationError: there are none, or their source cannot be read.
+    """
+    for task in app.tasks.values():
+        if isinstance(task, EncryptedTask):
+            if not any(key.is_current for key in cipher_of(app).keys.all()):
+                raise NoKeysError(f"task {task.name}")
+            return
 
 
 class Chores:

@@ -1,6 +1,6 @@
 """A budget that somebody grants one job, as a field of its checkpoint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from milepost.budget import Budget
 from milepost.engine.scope import BUDGET
@@ -9,8 +9,13 @@ from milepost.model import Job, JobStatus
 from milepost.runtime import Runtime
 
 
-def granted(runtime_for: Callable[[Job], Runtime], job: Job, budget: Budget) -> Mapping[str, bytes]:
+def granted(runtime: Runtime, job: Job, budget: Budget) -> Mapping[str, bytes]:
     """Return the fields that give a paused job a budget.
+
+    Args:
+        runtime: as the job's task has it.
+        job: its record.
+        budget: what it is granted.
 
     Raises:
         InvalidTransitionError: it is not paused: a running attempt would not see them.
@@ -18,4 +23,4 @@ def granted(runtime_for: Callable[[Job], Runtime], job: Job, budget: Budget) -> 
     if job.status is not JobStatus.PAUSED:
         advice = "" if job.status.is_terminal else "pause it before it is given a budget"
         raise InvalidTransitionError(job.id, job.status, JobStatus.PENDING, advice)
-    return {BUDGET: runtime_for(job).codec.encode(budget.plain())}
+    return {BUDGET: runtime.codec.encode(budget.plain())}

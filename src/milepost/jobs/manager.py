@@ -74,7 +74,8 @@ class CeleryJobManager(JobReader):
         """
         job_type = registry_of(self._app).get_task(getattr(task, "name", task))
         self._gate.check(principal, Action.CREATE, job_type)
-        return self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
+        job = self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
+        return self._shown(job)
 
     def create_job(
         self, job_type: str, payload: Mapping[str, Any] | None = None, **options: Any
@@ -95,7 +96,7 @@ class CeleryJobManager(JobReader):
         job = self._runtime.store.signal(job_id, Signal.PAUSE, by=by)
         if job.status is JobStatus.PAUSED:
             self._sender.tell_paused(job)
-        return job
+        return self._shown(job)
 
     def resume(
         self, job_id: str, *, by: str = "", principal: Who = None, budget: Budget | None = None
@@ -114,14 +115,16 @@ class CeleryJobManager(JobReader):
             InvalidTransitionError: it has ended, or is given a budget and is not paused.
         """
         by = self._allowed(principal, Action.RESUME, job_id, by)
-        store = self._runtime.store
+        runtime = self._runtime
         grants: Mapping[str, bytes] = {}
         if budget is not None:
-            grants = granted(self._runtime_for, store.get(job_id), budget)
-        job = store.resume(job_id, by=by, writes=grants)
+            job = runtime.store.get(job_id)
+            runtime = self._runtime_for(job)
+            grants = granted(runtime, job, budget)
+        job = runtime.store.resume(job_id, by=by, writes=grants)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
-        return job
+        return self._shown(job)
 
     def cancel(
         self, job_id: str, *, force: bool = False, by: str = "", principal: Who = None
@@ -143,7 +146,7 @@ class CeleryJobManager(JobReader):
         job = self._runtime.store.signal(job_id, Signal.CANCEL, by=by, force=force)
         if job.status is JobStatus.CANCELLED and job.worker is None:
             self._sender.tell_cancelled(job)
-        return job
+        return self._shown(job)
 
     def wake(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Start a job now that waits for its moment: an ETA, a retry's countdown, a snooze.
@@ -155,7 +158,7 @@ class CeleryJobManager(JobReader):
         by = self._allowed(principal, Action.WAKE, job_id, by)
         job = self._runtime.store.wake(job_id, by=by)
         self._sender.send_due(job)
-        return job
+        return self._shown(job)
 
     def retry(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Let a job that has failed or was cancelled go on from its checkpoint.
@@ -165,7 +168,7 @@ class CeleryJobManager(JobReader):
             InvalidTransitionError: it has not ended, or has done its work.
         """
         by = self._allowed(principal, Action.RETRY, job_id, by)
-        return self._sender.reopen(job_id, Act.RETRY, (), by)
+        return self._shown(self._sender.reopen(job_id, Act.RETRY, (), by))
 
     def restart(
         self, job_id: str, *, from_start: bool = True, by: str = "", principal: Who = None
@@ -184,9 +187,10 @@ class CeleryJobManager(JobReader):
             InvalidTransitionError: it has not ended; cancel it first.
         """
         by = self._allowed(principal, Action.RESTART, job_id, by)
-        fields = self._runtime.store.load(job_id)
+        store = self._runtime_for(self._runtime.store.get(job_id)).store
+        fields = store.load(job_id)
         drop = without_books(fields) if from_start else without_loops(fields)
-        return self._sender.reopen(job_id, Act.RESTART, drop, by)
+        return self._shown(self._sender.reopen(job_id, Act.RESTART, drop, by, store))
 
     def bulk(
         self,

@@ -1,13 +1,14 @@
 """Looking at jobs: what changes nothing."""
 
-import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from milepost.engine.attempt import RESULT_NOT_KEPT
+from milepost.engine.endings import RESULT_NOT_KEPT
 from milepost.engine.migration import as_people_see_it
 from milepost.engine.plan import Checkpoint
 from milepost.errors import InvalidTransitionError
+from milepost.jobs import waiting
 from milepost.jobs.explain import Explanation, explain
 from milepost.jobs.filters import Since, Statuses, moment_of, statuses_of
 from milepost.jobs.gate import Gate
@@ -18,7 +19,12 @@ from milepost.query import Page, Query
 from milepost.registry import registry_of
 from milepost.runtime import Runtime, runtime_for, runtime_of
 from milepost.security.permissions import Action, Who
+from milepost.stores.readable import readable
 from milepost.tasks.carrying import recorded_value
+from milepost.tasks.revealed import reveal
+
+RESULT_INTERVAL = 0.1
+"""Seconds between two looks for a result."""
 
 
 class JobReader:
@@ -90,9 +96,10 @@ class JobReader:
         task = None if job_type is None else registry_of(self._app).task_name(job_type)
         wanted = None if task is None else self._gate.type_of_task(task)
         self._gate.check(principal, Action.LIST, wanted)
-        return self._runtime.store.find(
+        page = self._runtime.store.find(
             Query(statuses_of(status), task, owner, moment_of(since), limit, cursor)
         )
+        return replace(page, jobs=tuple(map(self._shown, page.jobs)))
 
     def find_all(self, **wanted: Any) -> Iterator[Job]:
         """Yield every job that :meth:`find` finds, page by page."""
@@ -164,16 +171,8 @@ class JobReader:
             JobNotFoundError: no such job, or its record was deleted meanwhile.
             PermissionDeniedError: the principal may not see it.
         """
-        seen, job = None, self.get(job_id, principal=principal)
-        while True:
-            news = (job.status, job.reason, job.progress, job.signal, job.fence, job.history)
-            if news != seen:
-                seen = news
-                yield job
-            if job.status.is_terminal:
-                return
-            time.sleep(interval)
-            job = self._runtime.store.get(job_id)
+        self.get(job_id, principal=principal)
+        return waiting.changes_of(lambda: self._looked_at(job_id), interval)
 
     def wait(
         self,
@@ -196,16 +195,8 @@ class JobReader:
             JobNotFoundError: no such job.
             PermissionDeniedError: the principal may not see it.
         """
-        return self._ended(self.get(job_id, principal=principal), timeout, interval)
-
-    def _ended(self, job: Job, timeout: float | None, interval: float = 0.1) -> Job:
-        give_up_at = None if timeout is None else time.monotonic() + timeout
-        while not job.status.is_terminal:
-            if give_up_at is not None and time.monotonic() > give_up_at:
-                raise TimeoutError(f"job {job.id!r} is still {job.status} after {timeout} s")
-            time.sleep(interval)
-            job = self._runtime.store.get(job.id)
-        return job
+        self.get(job_id, principal=principal)
+        return waiting.end_of(lambda: self._looked_at(job_id), timeout, interval)
 
     def result(self, job_id: str, timeout: float = 0.0, *, principal: Who = None) -> Any:
         """Return what a job's task returned, as kept in its record.
@@ -222,18 +213,38 @@ class JobReader:
             JobNotFoundError: no such job.
             PermissionDeniedError: the principal may not read it.
         """
-        job = self._ended(self._seen(principal, Action.READ, job_id), timeout)
+        self._seen(principal, Action.READ, job_id)
+        job = waiting.end_of(lambda: self._looked_at(job_id), timeout, RESULT_INTERVAL)
         if job.status is JobStatus.CANCELLED:
             raise InvalidTransitionError(job_id, job.status, JobStatus.SUCCEEDED, job.reason or "")
         if job.reason == RESULT_NOT_KEPT:
             raise InvalidTransitionError(job_id, job.status, "read", job.reason)
         return recorded_value(self._runtime_for(job), job)
 
+    def open(self, value: Any) -> Any:
+        """Return what an encrypted task returned or failed with, given its ciphertext.
+
+        For what Celery hands on without a look at it: members of a group's result, a
+        callback's argument. Anything else is returned as it is.
+
+        Raises:
+            NoKeysError: this process has no keys.
+            EncryptedDataError: not the one that is needed, or the ciphertext was changed.
+        """
+        return reveal(self._app, value)
+
     def _seen(self, principal: Who, action: Action, job_id: str) -> Job:
         """Return the record of a job that somebody may look at."""
         job = self._runtime.store.get(job_id)
         self._gate.check_job(principal, action, job)
-        return job
+        return self._shown(job)
+
+    def _looked_at(self, job_id: str) -> Job:
+        return self._shown(self._runtime.store.get(job_id))
+
+    def _shown(self, job: Job) -> Job:
+        """Return a record as who has the key may see it; others see stars."""
+        return readable(job, self._runtime.cipher)
 
     def _runtime_for(self, job: Job) -> Runtime:
         task = self._app.tasks.get(job.task)

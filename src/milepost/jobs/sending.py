@@ -14,6 +14,7 @@ from milepost.model import Job, JobStatus
 from milepost.registry import JobType
 from milepost.runtime import runtime_of
 from milepost.security.validation import check_input, limits_of
+from milepost.store import Store
 from milepost.tasks import announce
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
@@ -52,12 +53,13 @@ class Sender:
         job_id = _id_of(found, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))
-        if not record(found, runtime, (), kwargs, options, facts):
+        args, kwargs = found.milepost_outgoing((), kwargs, job_id)
+        if not record(found, runtime, args, kwargs, options, facts):
             return runtime.store.get(job_id)
         token = RECORDED.set(job_id)
         try:
             with broker_errors_as_one(self._app, job_id):
-                found.apply_async(kwargs=kwargs, **options)
+                found.apply_async(args, kwargs, **options)
         except BaseException:
             if key is None:  # else somebody may have been told of it already
                 runtime.store.delete(job_id)
@@ -66,9 +68,16 @@ class Sender:
             RECORDED.reset(token)
         return runtime.store.get(job_id)
 
-    def reopen(self, job_id: str, act: Act, drop: Sequence[str] | None, by: str) -> Job:
-        """Let a job run again that had ended."""
-        job = runtime_of(self._app).store.reopen(job_id, act, drop=drop, by=by)
+    def reopen(
+        self,
+        job_id: str,
+        act: Act,
+        drop: Sequence[str] | None,
+        by: str,
+        store: Store | None = None,
+    ) -> Job:
+        """Let a job run again that had ended; *store*: the one that knows what to drop."""
+        job = (store or runtime_of(self._app).store).reopen(job_id, act, drop=drop, by=by)
         attempt(
             f"job {job_id}: forget its old result",
             lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),

@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from milepost.engine.attempt import RESULT_NOT_KEPT, Attempt, begin, carry_on
+from milepost.engine.attempt import begin, carry_on
+from milepost.engine.endings import RESULT_NOT_KEPT
 from milepost.engine.plan import Checkpoint, Plan
 from milepost.engine.recovery import GONE
+from milepost.engine.work import Attempt
 from milepost.errors import (
     ConfigurationError,
     InvalidTransitionError,

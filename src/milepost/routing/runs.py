@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from milepost.engine.attempt import Attempt
 from milepost.engine.plan import Checkpoint
+from milepost.engine.work import Attempt
 
 
 class Run:

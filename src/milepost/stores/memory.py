@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from milepost.clock import Clock, SystemClock
 from milepost.documents import DOCUMENT_BYTES, Document
@@ -21,6 +22,7 @@ from milepost.model import (
     Refused,
     Settlement,
     Signal,
+    Swap,
     Unknown,
 )
 from milepost.query import Page, Query, cursor_at, read_cursor
@@ -223,6 +225,17 @@ class MemoryStore:
             found = [record.job for record in map(self._find, list(self._records)) if record]
         return Counter((job.task, job.status) for job in found)
 
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        with self._lock:
+            record, fields, made = self._require(job_id), self._fields[job_id], 0
+            for swap in swaps:
+                if swap.of_record and (after := _exchanged(record, swap)) is not None:
+                    record, made = self._keep(after), made + 1
+                elif not swap.of_record and fields.get(swap.name) == swap.before:
+                    assert isinstance(swap.after, bytes)
+                    fields[swap.name], made = swap.after, made + 1
+            return made
+
     def _change(self, job_id: str, decide: Callable[[Record], Record]) -> Job:
         with self._lock:
             return self._keep(decide(self._require(job_id))).job
@@ -299,6 +312,20 @@ class MemoryStore:
         for name in delta.deletes:
             fields.pop(name, None)
         fields.update(delta.writes)
+
+
+def _exchanged(found: Record, swap: Swap) -> Record | None:
+    """Return the row with one of its values exchanged, or None where it is another by now."""
+    job = found.job
+    if swap.name == "doing":
+        if job.progress.message != swap.before:
+            return None
+        progress = replace(job.progress, message=str(swap.after))
+        return replace(found, job=replace(job, progress=progress))
+    if getattr(job, swap.name) != swap.before:
+        return None
+    changed: dict[str, Any] = {swap.name: swap.after}
+    return replace(found, job=replace(job, **changed))
 
 
 def connect(url: str, settings: Settings) -> Store:

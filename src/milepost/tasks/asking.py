@@ -16,7 +16,7 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from milepost.budget import Budget, Estimate
-from milepost.engine.attempt import Attempt
+from milepost.engine.work import Attempt
 from milepost.errors import (
     CallRefusedError,
     LLMAnswerLostError,

@@ -21,6 +21,7 @@ from milepost.tasks import message
 from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
+from milepost.tasks.sensitive import Sending, dumps_models, without_models
 from milepost.tasks.verdict import FINAL
 
 logger = logging.getLogger("milepost")
@@ -100,6 +101,9 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             InvalidInputError: the arguments do not fit the input model; likewise.
         """
         places = (producer, link, link_error, shadow)
+        if dumps_models(self) and options.get("serializer") != "pickle":
+            task_id = task_id or str(uuid.uuid4())
+            args, kwargs = self.milepost_outgoing(args, kwargs, task_id)
         if self.durable:
             named = {"link": link, "link_error": link_error, "shadow": shadow, **options}
             task_id, forget = self._prepare(args, kwargs, task_id, named)
@@ -140,6 +144,23 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         """Whether the job that runs here sends itself again."""
         return bool(options.get("retries")) and task_id == self.request.id
 
+    def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
+        """Return the arguments of a job as its message and its record are to hold them."""
+        return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
+
+    def milepost_check(self, args: Any, kwargs: Any) -> None:
+        """Hold the arguments of a job to the input model, where there is one.
+
+        Raises:
+            InvalidInputError: they do not fit.
+        """
+        if self.input_model is not None:
+            check_arguments(self, args, kwargs)
+
+    def milepost_told(self, words: str) -> str:
+        """Return what others than the job's record may be told of a reason."""
+        return words
+
     def _prepare(
         self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]
     ) -> tuple[str | None, Callable[[], None]]:
@@ -153,8 +174,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             return task_id, _nothing
         if task_id and RECORDED.get() == task_id:
             return task_id, _nothing
-        if self.input_model is not None:
-            check_arguments(self, args, kwargs)
+        self.milepost_check(args, kwargs)
         if self.app.conf.task_always_eager:
             return task_id, _nothing
         runtime = runtime_of(self.app)

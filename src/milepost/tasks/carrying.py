@@ -22,10 +22,11 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import RESULT_NOT_KEPT, Attempt, begin, run_attempt
+from milepost.engine.attempt import begin, run_attempt
 from milepost.engine.drain import never
-from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
+from milepost.engine.endings import RESULT_NOT_KEPT, Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.plan import Plan
+from milepost.engine.work import Attempt
 from milepost.errors import BodyExitError, JobFailedError
 from milepost.interrupts import Interrupt, Suspend
 from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
@@ -33,8 +34,9 @@ from milepost.observer import Emitter
 from milepost.runtime import Runtime, runtime_for
 from milepost.settings import Settings
 from milepost.stores.memory import MemoryStore
+from milepost.stores.readable import result_of
 from milepost.tasks import announce, message, verdict
-from milepost.tasks.arguments import check_arguments, signature_of
+from milepost.tasks.arguments import signature_of
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
@@ -61,16 +63,27 @@ class ThrowawayStore(MemoryStore):
         return self.commit(lease, delta)
 
 
+def body_of(cls: Any) -> Any:
+    """Return the ``run`` of a class that has no engine around it yet, as it was declared.
+
+    Wherever it comes from: a mixin, say. None where there is none, in a base that leaves it
+    to its subclasses, and where it is that of a class that is durable itself.
+    """
+    raw = inspect.getattr_static(cls, "run")
+    function = raw.__func__ if isinstance(raw, staticmethod) else raw
+    return None if function is celery.Task.run or getattr(function, WRAPPED, False) else raw
+
+
 def wrap_run(cls: Any) -> None:
     """Put the engine around the ``run`` of a durable task class, wherever that comes from."""
     raw = inspect.getattr_static(cls, "run")
     is_static = isinstance(raw, staticmethod)
     function = raw.__func__ if is_static else raw
     if function is celery.Task.run:
-        return  # a base that leaves it to its subclasses
+        return
     cls.milepost_fingerprint = fingerprint_of(cls, function)
-    if getattr(function, WRAPPED, False):
-        return  # inherited, from a class that is durable itself
+    if body_of(cls) is None:
+        return
     is_async = inspect.iscoroutinefunction(function)
 
     @functools.wraps(function)
@@ -88,7 +101,7 @@ def wrap_run(cls: Any) -> None:
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
     """Tell apart a delivered job, a call from within it, and a call that is no job at all."""
     request = task.request_stack.top
-    if _is_inside(task, request):
+    if is_inside(task, request):
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
@@ -100,7 +113,7 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
     return _translate(task, request, _carry(task, request, body))
 
 
-def _is_inside(task: Any, request: Any) -> bool:
+def is_inside(task: Any, request: Any) -> bool:
     """Whether the running attempt of this very task makes the call: ``super().run()``, say."""
     active = CURRENT.get()
     if active is None or active.job.task != task.name:
@@ -117,8 +130,7 @@ def _number(request: Any) -> int:
 def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
-        if task.input_model is not None:
-            _check_first(attempt, task)
+        _check_first(attempt, task)
         return drive(functools.partial(_called, attempt, call))
     except SoftTimeLimitExceeded:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
@@ -140,7 +152,7 @@ def _check_first(attempt: Attempt, task: Any) -> None:
     """
     request = task.request
     if attempt.job.attempts <= 1 and not request.called_directly:
-        check_arguments(task, request.args, request.kwargs)
+        task.milepost_check(request.args, request.kwargs)
 
 
 def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:
@@ -240,9 +252,9 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
 def _tell(task: Any, request: Any, stopped: Stopped) -> None:
     """Tell Celery what its own machinery does not know of an attempt that was stopped."""
     if stopped.status is JobStatus.PAUSED:
-        announce.paused(task.app, request, stopped.reason)
+        announce.paused(task.app, request, task.milepost_told(stopped.reason))
     elif stopped.status is JobStatus.CANCELLED:
-        _tell_cancelled(task, request, stopped.reason)
+        _tell_cancelled(task, request, task.milepost_told(stopped.reason))
 
 
 def _tell_cancelled(task: Any, request: Any, reason: str) -> None:
@@ -256,7 +268,7 @@ def _tell_cancelled(task: Any, request: Any, reason: str) -> None:
 def _replay(task: Any, request: Any, job: Job) -> Any:
     """Give Celery the recorded outcome again: its worker died before Celery could act on it."""
     if job.status is JobStatus.CANCELLED:
-        _tell_cancelled(task, request, job.reason or "cancelled")
+        _tell_cancelled(task, request, task.milepost_told(job.reason or "cancelled"))
         raise Ignore(f"job {job.id} is {job.status}")
     if job.reason == RESULT_NOT_KEPT:
         raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")
@@ -271,4 +283,5 @@ def recorded_value(runtime: Runtime, job: Job) -> Any:
     """
     if job.status is JobStatus.FAILED:
         raise JobFailedError(job.id, job.error or job.reason or "no reason on record")
-    return None if job.result is None else runtime.codec.decode(job.result)
+    data = result_of(job, runtime.cipher)
+    return None if data is None else runtime.codec.decode(data)

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import Any, ClassVar, TypeVar
 
-from milepost.engine.attempt import Attempt
 from milepost.engine.loops import CursorLoop, Every, KeyLoop, PositionLoop, pace_of
 from milepost.engine.mapping import run_map
 from milepost.engine.scope import EXPLICIT
 from milepost.engine.steps import call_step
+from milepost.engine.work import Attempt
 from milepost.errors import CheckpointError
 from milepost.interrupts import Suspend
 from milepost.model import Job, JobStatus, Progress

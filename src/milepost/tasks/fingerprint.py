@@ -7,6 +7,8 @@ from typing import Any
 
 WRAPPED = "milepost_wrapped"
 """Attribute of a ``run`` that has the engine around it: its own code is not the task's."""
+BELOW = "milepost_below"
+"""The same of what milepost puts between the engine and the body."""
 
 
 def fingerprint_of(cls: type, function: Callable[..., Any]) -> str:
@@ -38,7 +40,7 @@ def _layers(member: Any) -> Iterator[FunctionType]:
         kind = type(member)
         if kind is FunctionType:
             own = vars(member)
-            if not own.get(WRAPPED):
+            if not (own.get(WRAPPED) or own.get(BELOW)):
                 yield member
             member = own.get("__wrapped__")
         elif kind in (staticmethod, classmethod):

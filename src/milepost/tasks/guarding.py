@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from milepost.engine.attempt import Attempt
+from milepost.engine.work import Attempt
 from milepost.errors import CallRefusedError
 from milepost.guard import Guard
 from milepost.interrupts import Suspend

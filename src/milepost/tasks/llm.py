@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from milepost.budget import Budget, Spend
-from milepost.engine.attempt import Attempt
+from milepost.engine.work import Attempt
 from milepost.errors import CheckpointError, ConfigurationError, LLMPriceUnknownError
 from milepost.limits import Limit
 from milepost.llm import LLMClient, LLMRequest, Prices, Usage

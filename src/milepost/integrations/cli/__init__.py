@@ -5,6 +5,7 @@ import click
 from milepost.integrations.cli import acting, looking, moving, parts, watching
 from milepost.integrations.cli.codes import EXPLAINED
 from milepost.integrations.cli.doctor.command import doctor as examine
+from milepost.integrations.cli.keys import keys
 
 CODES = "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in EXPLAINED.items())
 
@@ -22,6 +23,7 @@ for _command in (
     *(looking.list_jobs, looking.show, watching.watch),
     *acting.COMMANDS,
     *moving.COMMANDS,
-    *(looking.explain, looking.checkpoint, looking.stats, parts.types, parts.plugins, examine),
+    *(looking.explain, looking.checkpoint, looking.stats, parts.types, parts.plugins),
+    *(examine, keys),
 ):
     jobs.add_command(_command)

@@ -37,7 +37,7 @@ EXPLAINED = {
     Exit.CANCELLED: "watch: the job was cancelled",
     Exit.TIME_IS_UP: "watch: it has not ended within --timeout",
     Exit.WARNINGS: "doctor: warnings",
-    Exit.ERRORS: "doctor: errors",
+    Exit.ERRORS: "doctor: errors; keys verify, keys rotate --here: unreadable data",
     Exit.DENIED: "the policy does not allow it",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
 }

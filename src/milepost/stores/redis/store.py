@@ -39,6 +39,7 @@ from milepost.model import (
     Refused,
     Settlement,
     Signal,
+    Swap,
     Unknown,
 )
 from milepost.query import Page, Query
@@ -48,6 +49,7 @@ from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.redis import lua
 from milepost.stores.redis.documents import RedisDocuments
+from milepost.stores.redis.exchanging import exchange
 from milepost.stores.redis.limits import RedisLimits
 from milepost.stores.redis.listing import Listing
 from milepost.stores.redis.record import (
@@ -200,11 +202,7 @@ class RedisStore:
 
     def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
         return self._steer(
-            "signal",
-            job_id,
-            history.line(signal, by),
-            signal,
-            self._retention,
+            *("signal", job_id, history.line(signal, by), signal, self._retention),
             ms(FINISH_AFTER),
             rules.FORCED if force else "",
             history.line(signal, by, rules.FORCED),
@@ -235,6 +233,9 @@ class RedisStore:
             *(drop or ()),
             advice=partial(rules.advice_to_reopen, act=act),
         )
+
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        return exchange(self._wire, self._record(job_id), job_id, swaps)
 
     def find(self, query: Query) -> Page:
         return self._listing.find(query)

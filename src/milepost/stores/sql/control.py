@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from milepost.errors import JobNotFoundError
 from milepost.history import Act
-from milepost.model import Delta, Job, JobStatus, Signal
+from milepost.model import Delta, Job, JobStatus, Signal, Swap
 from milepost.store import NO_WRITES
 from milepost.stores import rules
 from milepost.stores.limits import check_delta
@@ -51,6 +51,22 @@ class Control(OnDatabase):
             return replace(after, kept=self._drop(link, job_id, drop))
 
         return self._change(job_id, decide)
+
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        def work(link: Link, _: int) -> int:
+            # Each statement decides and writes for itself: a writer that is there first wins.
+            made = sum(self._exchange(link, job_id, swap) for swap in swaps)
+            if not made and self._read(link, self._sql.read, job_id) is None:
+                raise JobNotFoundError(job_id)
+            return made
+
+        return self._call(work)
+
+    def _exchange(self, link: Link, job_id: str, swap: Swap) -> int:
+        params = {"id": job_id, "before": swap.before, "after": swap.after}
+        if swap.of_record:
+            return link.run(self._sql.exchange_in_record(swap.name), params)
+        return link.run(self._sql.exchange, {**params, "name": swap.name})
 
     def _drop(self, link: Link, job_id: str, names: Sequence[str] | None) -> bool:
         """Drop fields (None: all) of a job that is locked, and return whether any are left."""

@@ -184,6 +184,10 @@ KEEP_WINDOW = "UPDATE {limits} SET kept = :kept, idle_from = :idle_from WHERE na
 DROP_WINDOWS = "DELETE FROM {limits} WHERE idle_from <= {now}"
 
 
+EXCHANGE = """
+    UPDATE {fields} SET value = :after WHERE job_id = :id AND name = :name AND value = :before
+"""
+EXCHANGE_IN_RECORD = "UPDATE {jobs} SET {column} = :after WHERE id = :id AND {column} = :before"
 CHANGE = "UPDATE {jobs} SET {changes} WHERE id = :id"
 
 
@@ -225,6 +229,7 @@ class Statements:
     lock_window: str = LOCK_WINDOW
     keep_window: str = KEEP_WINDOW
     drop_windows: str = DROP_WINDOWS
+    exchange: str = EXCHANGE
 
     @classmethod
     def of(cls, dialect: Dialect, tables: Tables) -> "Statements":
@@ -241,6 +246,10 @@ class Statements:
         """Return the statement that sets these columns of one job."""
         changes = ", ".join(f"{name} = :{name}" for name in columns)
         return self.rendered(CHANGE.replace("{changes}", changes))
+
+    def exchange_in_record(self, column: str) -> str:
+        """Return the statement that exchanges a value of a job's own row."""
+        return self.rendered(EXCHANGE_IN_RECORD.replace("{column}", column))
 
     def find(self, conditions: Iterable[str]) -> str:
         """Return the statement that finds the newest jobs for which all of these hold."""

@@ -143,7 +143,7 @@ class SqlStore(Control, Listing):
         return None if told is None else Signal(told)
 
     def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:
-        """Write a checkpoint inside the user's transaction; see :class:`Transactional`."""
+        """Write a checkpoint inside the user's transaction; see :mod:`milepost.transactional`."""
         check_delta(delta, self._limit)
         with self._database.joined(driver_connection(self.name, connection)) as link:
             return self._commit(link, lease, delta, draw())

@@ -12,6 +12,7 @@ from milepost.testing.contracts.checkpoints import CheckpointContract
 from milepost.testing.contracts.control import ControlContract
 from milepost.testing.contracts.documents import DocumentsContract
 from milepost.testing.contracts.endings import EndingContract
+from milepost.testing.contracts.exchanging import ExchangeContract
 from milepost.testing.contracts.leases import LeaseContract
 from milepost.testing.contracts.limits import LimitsContract
 from milepost.testing.contracts.listing import ListingContract
@@ -31,5 +32,6 @@ class StoreContract(
     SharingContract,
     DocumentsContract,
     LimitsContract,
+    ExchangeContract,
 ):
     """Every rule of the contract; override ``elapse`` where the test owns the clock."""

@@ -1,0 +1,188 @@
+"""Keys rotated: what is stored is encrypted anew, job by job, while tasks run.
+
+Each value is replaced only if it is still the one that was read. So a running attempt's newer
+value always stays, and wherever a rotation dies, every value is whole: under its old key or
+under its new one.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost.ciphertext import MARK
+from milepost.codecs import tokens
+from milepost.codecs.encrypted import Cipher, is_record, key_id_of
+from milepost.errors import EncryptedDataError, JobNotFoundError, NoKeysError, TamperedError
+from milepost.model import RECORDED, Job, Swap
+from milepost.query import Query, cursor_at
+from milepost.runtime import Runtime, cipher_of, runtime_of
+from milepost.store import Store
+from milepost.stores.sealed import NAMES
+from milepost.tasks import message
+from milepost.tasks.checkpointable import CheckpointableTask
+
+NAME = "milepost.rotate_keys"
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is stored of a job, by the keys that it is encrypted with.
+
+    Attributes:
+        swaps: what a rotation would exchange.
+        by_key: how many values each key has encrypted.
+        unreadable: why values cannot be read: how many for each reason.
+    """
+
+    swaps: tuple[Swap, ...] = ()
+    by_key: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+
+
+class Surveyor:
+    """Looks at one value after the other, and encrypts anew what is not under a current key.
+
+    Args:
+        cipher: the application's.
+        job: whose values they are.
+    """
+
+    def __init__(self, cipher: Cipher, job: Job) -> None:
+        self._cipher, self._job = cipher, job
+        self.by_key: Counter[str] = Counter()
+        self.unreadable: Counter[str] = Counter()
+
+    def renewed(self, record: bytes, places: Iterable[bytes]) -> bytes | None:
+        """Return a record under its tenant's current key; None where it is, or is unreadable."""
+        cipher, name = self._cipher, f"{self._job.id}: value"
+        trouble: EncryptedDataError | NoKeysError | None = None
+        for place in places:
+            try:
+                found = cipher.open(place, record, name)
+                self.by_key[found.key_id] += 1
+                key = cipher.keys.get(found.key_id)
+                sealer = cipher.sealer("" if key is None else key.tenant)
+                if sealer.key.id == found.key_id:
+                    return None
+                return sealer.seal(place, found.data, found.sequence)
+            except TamperedError as exc:  # made for another place, maybe the next one
+                trouble = exc
+            except (EncryptedDataError, NoKeysError) as exc:
+                trouble = exc
+                break
+        if isinstance(trouble, EncryptedDataError):
+            self.unreadable[f"{type(trouble).__name__} {key_id_of(record, name)}"] += 1
+        return None
+
+    def renewed_text(self, text: str, task: str) -> str:
+        """Return a text whose ciphertext, if it has any, is under the current key."""
+        head, mark, rest = text.partition(MARK)
+        if not mark or not tokens.is_token(mark + rest):
+            return text
+        after = self.renewed(tokens.record_in(mark + rest), self._places(task))
+        return text if after is None else head + tokens.token_of(after)
+
+    def renewed_signature(self, found: Any, task: str) -> Any:
+        """Return a signature, or a part of one, with all ciphertext in it renewed."""
+        if isinstance(found, str):
+            return self.renewed_text(found, task) if found.startswith(MARK) else found
+        if isinstance(found, list | tuple):
+            return type(found)([self.renewed_signature(one, task) for one in found])
+        if isinstance(found, dict):
+            task = str(found.get("task", task))
+            return {name: self.renewed_signature(one, task) for name, one in found.items()}
+        return found
+
+    def _places(self, task: str) -> Iterator[bytes]:
+        yield tokens.place_of("call", self._job.id, task)
+        yield tokens.place_of("part", task)
+        yield tokens.place_of("sensitive", self._job.id, task)
+        yield tokens.place_of("text", self._job.id, task)
+        yield tokens.place_of("result")
+
+
+def survey(cipher: Cipher, store: Store, job: Job) -> Survey:
+    """Look at all that is stored of a job.
+
+    Args:
+        cipher: the application's.
+        store: the one that keeps it, not one that decrypts.
+        job: its record, as stored.
+    """
+    surveyor, swaps = Surveyor(cipher, job), []
+    for name in RECORDED:
+        before = job.progress.message if name == "doing" else getattr(job, name)
+        if before:
+            after = _renewed_part(surveyor, job, name, before)
+            if after is not None and after != before:
+                swaps.append(Swap(name, before, after, of_record=True))
+    place = tokens.place_of("field", job.id, job.task)
+    for name, data in store.load(job.id).items():
+        if is_record(data):
+            after = surveyor.renewed(data, (place + name.encode("utf-8", "surrogatepass"),))
+            if after is not None:
+                swaps.append(Swap(name, data, after))
+    # The key to the names last: until then every value is as good as before.
+    swaps.sort(key=lambda swap: swap.name == NAMES)
+    return Survey(tuple(swaps), surveyor.by_key, surveyor.unreadable)
+
+
+def _renewed_part(surveyor: Surveyor, job: Job, name: str, before: Any) -> Any:
+    if name == "message":
+        if MARK.encode() not in before:
+            return None
+        return message.rewritten(before, lambda s: surveyor.renewed_signature(s, job.task))
+    if name == "result":
+        place = tokens.place_of("value", job.id, job.task)
+        return surveyor.renewed(before, (place,)) if is_record(before) else None
+    return surveyor.renewed_text(before, job.task)
+
+
+def surveys(runtime: Runtime, cipher: Cipher) -> Iterator[tuple[Job, Survey]]:
+    """Yield every job with what is stored of it."""
+    cursor, more = None, True
+    while more:
+        page = runtime.store.find(Query(limit=PAGE, cursor=cursor))
+        cursor, more = page.cursor, page.cursor is not None
+        for job in page.jobs:
+            try:
+                yield job, survey(cipher, runtime.store, job)
+            except JobNotFoundError:  # gone meanwhile
+                continue
+
+
+def renew(runtime: Runtime, cipher: Cipher, job: Job) -> tuple[int, int]:
+    """Encrypt anew what is stored of a job under keys that are not current.
+
+    Returns:
+        How many values were exchanged, and how many could not be read.
+    """
+    try:
+        found = survey(cipher, runtime.store, job)
+        made = runtime.store.exchange(job.id, found.swaps) if found.swaps else 0
+    except JobNotFoundError:
+        return 0, 0
+    return made, sum(found.unreadable.values())
+
+
+def rotate_all(task: Any) -> dict[str, int]:
+    """Be the body of the rotation's task: go over all jobs, and on where a dead one was."""
+    runtime, cipher = runtime_of(task.app), cipher_of(task.app)
+
+    def source(after: str | None) -> Iterable[Job]:
+        return runtime.store.find(Query(limit=PAGE, cursor=after)).jobs
+
+    counts = task.state
+    for job in task.iterate(source, cursor=cursor_at, total=sum(runtime.store.tally().values())):
+        exchanged, unreadable = renew(runtime, cipher, job)
+        counts["exchanged"] = counts.get("exchanged", 0) + exchanged
+        counts["unreadable"] = counts.get("unreadable", 0) + unreadable
+    return {"exchanged": counts.get("exchanged", 0), "unreadable": counts.get("unreadable", 0)}
+
+
+def declare(app: Any, has_keys: Callable[[], bool]) -> None:
+    """Register the rotation's task with an app that has keys."""
+    if NAME not in app.tasks and has_keys():
+        app.task(name=NAME, base=CheckpointableTask, bind=True, shared=False)(rotate_all)

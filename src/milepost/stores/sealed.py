@@ -1,0 +1,325 @@
+"""The store as an encrypted task's jobs use it: nothing reaches it that is readable.
+
+The engine above works with plain names and values; the store below gets names that are keyed
+hashes, values that are records, and texts that are ciphertext. A field's real name is inside of
+its record. The key that names are hashed with is drawn by a job's first checkpoint and kept,
+encrypted, as a field of its own, so that names stay when keys are rotated.
+"""
+
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2s
+from os import urandom
+from typing import Any
+
+from milepost.codecs.encrypted import Cipher, Sealer, is_record, key_id_of
+from milepost.codecs.tokens import place_of, seal_text, seal_words
+from milepost.documents import Documents
+from milepost.errors import EncryptedDataError, NoKeysError, PlaintextError, TamperedError
+from milepost.history import Act
+from milepost.limits import Limits
+from milepost.model import (
+    Claim,
+    Delivery,
+    Delta,
+    Granted,
+    Job,
+    JobStatus,
+    Lease,
+    NewJob,
+    Recovery,
+    Refused,
+    Settlement,
+    Signal,
+    Swap,
+)
+from milepost.query import Page, Query
+from milepost.store import NO_WRITES, Store
+from milepost.stores.readable import readable, result_of
+from milepost.transactional import Transactional
+
+NAMES = "~n"
+"""The field that holds the key to the names of the others."""
+NAME_BYTES = 12
+LARGEST_SEQUENCE = 2**32
+
+
+class Names:
+    """The names under which one job's fields are stored.
+
+    Args:
+        place: what the place of each of its fields begins with.
+        key: what they are hashed with; drawn anew for a job that has none yet.
+
+    Attributes:
+        is_saved: whether the store is known to have the key.
+        plain: fields that were stored before the task was encrypted.
+    """
+
+    __slots__ = ("_hash", "is_saved", "key", "place", "plain")
+
+    def __init__(self, place: bytes, key: bytes | None = None) -> None:
+        self.place = place
+        self.is_saved = key is not None
+        self.key = key or urandom(32)
+        self.plain: set[str] = set()
+        self._hash = blake2s(key=self.key, digest_size=NAME_BYTES)
+
+    def stored(self, name: bytes) -> str:
+        """Return the name under which a field is stored."""
+        hashed = self._hash.copy()
+        hashed.update(name)
+        return b2a_base64(hashed.digest(), newline=False).decode()
+
+
+class SealedStore:
+    """Implements :class:`milepost.store.Store` for the jobs of one task.
+
+    Args:
+        inner: the store that keeps them.
+        cipher: encrypts and decrypts.
+        task: the registered name of the task.
+        tenant: whose key encrypts.
+        accept_plaintext: take what was stored before the task was encrypted.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        cipher: Cipher,
+        task: str,
+        tenant: str = "",
+        *,
+        accept_plaintext: bool = False,
+    ) -> None:
+        self._inner = inner
+        self._cipher = cipher
+        self._task = task
+        self._tenant = tenant
+        self._accepts = accept_plaintext
+        self._names: dict[str, Names] = {}
+        self._fences: dict[str, int] = {}
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def documents(self) -> Documents:
+        return self._inner.documents
+
+    @property
+    def limits(self) -> Limits:
+        return self._inner.limits
+
+    # -- an attempt ----------------------------------------------------------------------
+
+    def claim(self, delivery: Delivery, owner: str, lease_seconds: float) -> Claim:
+        claim = self._inner.claim(delivery, owner, lease_seconds)
+        if isinstance(claim, Granted):
+            self._fences[claim.job.id] = claim.lease.fence
+        if isinstance(claim, Granted | Refused):
+            return replace(claim, job=self._shown(claim.job))
+        return claim
+
+    def load(self, job_id: str) -> Mapping[str, bytes]:
+        """Return every field of a job's checkpoint, decrypted.
+
+        Raises:
+            JobNotFoundError: no record.
+            EncryptedDataError: one of them cannot be read; says why, and tells no content.
+        """
+        stored = self._inner.load(job_id)
+        key = stored.get(NAMES)
+        name = f"{job_id}: checkpoint"
+        place, open_, fields = self._place(job_id), self._cipher.open, {}
+        opened = None if key is None else open_(place + NAMES.encode(), key, name)
+        names = self._names[job_id] = Names(place, None if opened is None else opened.data)
+        newest = self._fences.get(job_id, LARGEST_SEQUENCE)
+        records = []
+        for field, data in stored.items():
+            if is_record(data):
+                if field != NAMES:
+                    records.append((field, data))
+            elif self._accepts:
+                fields[field] = data
+                names.plain.add(field)
+            else:
+                raise PlaintextError(name)
+        for field, plain, sequence in self._cipher.open_all(place, records, name):
+            if sequence > newest:
+                raise TamperedError(name, key_id_of(stored[field], name))
+            end = 4 + int.from_bytes(plain[:4], "big")
+            fields[plain[4:end].decode("utf-8", "surrogatepass")] = plain[end:]
+        return fields
+
+    def commit(self, lease: Lease, delta: Delta) -> Signal | None:
+        signal = self._inner.commit(lease, self._sealed(lease, delta))
+        if delta.writes:
+            self._names_of(lease.job_id).is_saved = True
+        return signal
+
+    def settle(self, lease: Lease, settlement: Settlement) -> None:
+        job_id, task = lease.job_id, self._task
+        sealer = self._sealer_or_none()
+        error, reason = settlement.error, settlement.reason
+        sealed = replace(
+            settlement,
+            error=None if error is None else seal_text(sealer, job_id, task, error),
+            reason=None if reason is None else seal_text(sealer, job_id, task, reason),
+            delta=self._sealed(lease, settlement.delta),
+        )
+        if settlement.result is not None:
+            place = place_of("value", job_id, task)
+            result = self._current().seal(place, settlement.result, lease.fence)
+            sealed = replace(sealed, result=result)
+        self._inner.settle(lease, sealed)
+
+    # -- sealing ---------------------------------------------------------------------------
+
+    def _sealed(self, lease: Lease, delta: Delta) -> Delta:
+        if not delta:
+            return delta
+        job_id = lease.job_id
+        names = self._names_of(job_id)
+        writes = self._sealed_fields(job_id, delta.writes, lease.fence) if delta.writes else {}
+        deletes = [name for name in delta.writes if name in names.plain]
+        for name in delta.deletes:
+            deletes.append(names.stored(name.encode("utf-8", "surrogatepass")))
+            if name in names.plain:
+                deletes.append(name)
+        progress = delta.progress
+        if progress is not None and progress.message:
+            words = seal_words(self._sealer_or_none(), job_id, self._task, progress.message)
+            progress = replace(progress, message=words)
+        return Delta(writes, deletes, progress)
+
+    def _sealed_fields(
+        self, job_id: str, fields: Mapping[str, bytes], fence: int
+    ) -> dict[str, bytes]:
+        names, seal, sealed = self._names_of(job_id), self._current().seal, {}
+        for name, data in fields.items():
+            plain = name.encode("utf-8", "surrogatepass")
+            field = names.stored(plain)
+            content = len(plain).to_bytes(4, "big") + plain + data
+            sealed[field] = seal(names.place + field.encode(), content, fence)
+        if not names.is_saved:
+            sealed[NAMES] = seal(names.place + NAMES.encode(), names.key, fence)
+        return sealed
+
+    def _names_of(self, job_id: str) -> Names:
+        found = self._names.get(job_id)
+        if found is None:
+            found = self._names[job_id] = Names(self._place(job_id))
+        return found
+
+    def _place(self, job_id: str) -> bytes:
+        return place_of("field", job_id, self._task)
+
+    def _current(self) -> Sealer:
+        # Asked for each time: a job of two days must not go on with a key that was rotated.
+        return self._cipher.sealer(self._tenant)
+
+    def _sealer_or_none(self) -> Sealer | None:
+        """Return what encrypts texts: without a key they are left out, and nothing is lost."""
+        try:
+            return self._current()
+        except NoKeysError:
+            return None
+
+    def _shown(self, job: Job) -> Job:
+        shown = readable(job, self._cipher)
+        try:
+            return replace(shown, result=result_of(job, self._cipher))
+        except EncryptedDataError:
+            return shown
+
+    # -- what is handed on -------------------------------------------------------------------
+
+    def create(self, job: NewJob) -> bool:
+        return self._inner.create(job)
+
+    def finish(self, job_ids: Iterable[str]) -> None:
+        self._inner.finish(job_ids)
+
+    def renew(self, owner: str, job_ids: Iterable[str]) -> frozenset[str]:
+        return self._inner.renew(owner, job_ids)
+
+    def release(
+        self, job_id: str, owner: str, reason: str, status: JobStatus = JobStatus.INTERRUPTED
+    ) -> bool:
+        return self._inner.release(job_id, owner, reason, status)
+
+    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+        return self._shown(self._inner.signal(job_id, signal, by=by, force=force))
+
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
+        """As the inner store does; what is written is encrypted for the job's next attempt."""
+        if writes:
+            self.load(job_id)  # the key to its names
+            writes = self._sealed_fields(job_id, writes, self._inner.get(job_id).fence)
+        return self._shown(self._inner.resume(job_id, by=by, writes=writes))
+
+    def wake(self, job_id: str, *, by: str = "") -> Job:
+        return self._shown(self._inner.wake(job_id, by=by))
+
+    def reopen(
+        self, job_id: str, act: Act, *, drop: Sequence[str] | None = (), by: str = ""
+    ) -> Job:
+        """As the inner store does; the names to drop are plain ones, of a job that was loaded."""
+        if drop:
+            names = self._names_of(job_id)
+            hashed = [names.stored(name.encode("utf-8", "surrogatepass")) for name in drop]
+            drop = [*hashed, *(name for name in drop if name in names.plain)]
+        return self._shown(self._inner.reopen(job_id, act, drop=drop, by=by))
+
+    def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:
+        return self._inner.exchange(job_id, swaps)
+
+    def find(self, query: Query) -> Page:
+        page = self._inner.find(query)
+        return replace(page, jobs=tuple(map(self._shown, page.jobs)))
+
+    def tally(self) -> Mapping[tuple[str, JobStatus], int]:
+        return self._inner.tally()
+
+    def get(self, job_id: str) -> Job:
+        return self._shown(self._inner.get(job_id))
+
+    def due(self, limit: int) -> Sequence[str]:
+        return self._inner.due(limit)
+
+    def claim_recovery(self, job_id: str, again_after: float) -> Recovery | None:
+        won = self._inner.claim_recovery(job_id, again_after)
+        return None if won is None else replace(won, job=self._shown(won.job))
+
+    def delete(self, job_id: str) -> None:
+        self._inner.delete(job_id)
+
+    def purge(self) -> int:
+        return self._inner.purge()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class SealedTransactionalStore(SealedStore):
+    """The same over a store that can join a transaction of the user's."""
+
+    def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:
+        """Write a checkpoint inside the user's transaction; see :class:`Transactional`."""
+        inner: Any = self._inner
+        # Whether the transaction is committed is not seen here, so the key to the names goes
+        # along until a checkpoint outside of one has brought it.
+        signal: Signal | None = inner.commit_in(connection, lease, self._sealed(lease, delta))
+        return signal
+
+
+def sealed(
+    inner: Store, cipher: Cipher, task: str, tenant: str = "", *, accept_plaintext: bool = False
+) -> Store:
+    """Return a store as an encrypted task's jobs use it; see :class:`SealedStore`."""
+    transactional = isinstance(inner, Transactional)
+    make: Callable[..., Store] = SealedTransactionalStore if transactional else SealedStore
+    return make(inner, cipher, task, tenant, accept_plaintext=accept_plaintext)

@@ -1,0 +1,260 @@
+"""The encrypted task: what it is given, keeps, returns and fails with is readable in it only."""
+
+import inspect
+import uuid
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from milepost.ciphertext import HIDDEN, NEEDS_KEY, head_of
+from milepost.codecs import tokens
+from milepost.errors import ConfigurationError, EncryptedFailureError, TamperedError
+from milepost.runtime import Runtime, cipher_of
+from milepost.stores.sealed import sealed
+from milepost.tasks.carrying import body_of
+from milepost.tasks.checkpointable import CheckpointableTask
+from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
+from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
+from milepost.tasks.sealing import (
+    Delivered,
+    closing,
+    of_the_canvas,
+    opening,
+    sealed_result,
+    tenant_here,
+)
+from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
+
+SHOWN = "<encrypted>"
+"""What Celery shows in place of arguments."""
+
+
+class EncryptedTask(CheckpointableTask):
+    """A durable task of which nothing readable leaves the process.
+
+    Callers send it as any other. Arguments, checkpoint, result, error, progress message and
+    the names of steps, loops and items are ciphertext wherever they are kept or sent. A
+    job's id, its task's name, owner, idempotency key, metadata, options and headers are not.
+
+    Attributes:
+        accept_plaintext: take arguments and checkpoints that are in the clear: for as long
+            as it takes to migrate jobs from before the task was encrypted.
+    """
+
+    abstract = True
+    typing = False  # Celery would check the signature against ciphertext; outgoing() does it
+    accept_plaintext: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        body = body_of(cls)
+        if body is not None:
+            cls.run = opening(body)  # type: ignore[method-assign]
+        super().__init_subclass__(**kwargs)
+        if body is not None:
+            cls.run = closing(cls.__dict__["run"])  # type: ignore[method-assign]
+
+    def tenant_of(self, *args: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        """Return whose key encrypts a job with these arguments; override it for keys of tenants.
+
+        Raises:
+            TypeError: the arguments of a signature are not complete yet: it is encrypted with
+                the key of nobody in particular until it is sent.
+        """
+        return ""
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send the task, as in Celery; the arguments are encrypted for this one job.
+
+        Raises:
+            NoKeysError: there is no key to encrypt with; nothing was sent.
+            StoreUnavailableError: the record could not be written; nothing was sent.
+        """
+        task_id = task_id or str(uuid.uuid4())
+        args, kwargs = self.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
+        options |= {"argsrepr": SHOWN, "kwargsrepr": SHOWN}
+        for followers in (link, link_error, options.get("chain"), options.get("chord")):
+            seal_signatures(self.app, followers)
+        places = (task_id, producer, link, link_error, shadow)
+        return super().apply_async(args, kwargs, *places, **options)
+
+    def apply(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """Run the task here and now, as in Celery; what is logged of it is ciphertext too."""
+        task_id = options.get("task_id") or str(uuid.uuid4())
+        options["task_id"] = task_id
+        args, kwargs = self.milepost_outgoing(args, kwargs, task_id)
+        try:
+            eager: Any = super().apply(args, kwargs, *rest, **options)
+        except EncryptedFailureError as exc:
+            failure = reveal(self.app, exc)
+        else:
+            eager._result = reveal(self.app, eager._result)
+            return eager
+        raise failure
+
+    def retry(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """Try again later, as in Celery; what is left out of the arguments stays as it was."""
+        if (args is None) != (kwargs is None):
+            given, named = Delivered(self, self.request).open()
+            if args is None:
+                args = given
+            else:
+                kwargs = _without(self.run, len(args), named)
+        return super().retry(args, kwargs, *rest, **options)
+
+    def milepost_outgoing(
+        self, args: Any, kwargs: Any, task_id: str, parent_id: str | None = None
+    ) -> tuple[Any, Any]:
+        """Return the arguments of a job, encrypted; those that are already stay as they are.
+
+        Raises:
+            NoKeysError: there is no key to encrypt with.
+            EncodeError: the task's codec does not take an argument.
+            InvalidInputError: they do not fit the input model.
+            TypeError: they do not fit the task.
+        """
+        args, kwargs = tuple(args or ()), dict(kwargs or {})
+        if self._is_sealed_for(task_id, args, kwargs):
+            return args, kwargs
+        args, kwargs = self._in_the_clear(args, kwargs, parent_id)
+        check: Any = getattr(self, "__header__", None)
+        if check is not None and getattr(self.app, "strict_typing", True):
+            check(*args, **kwargs)
+        super().milepost_check(args, kwargs)
+        args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
+        sealer = cipher_of(self.app).sealer(self.tenant_of(*args, **kwargs))
+        data = codec_of(self.app, self).encode([tuple(args), dict(kwargs)])
+        return (tokens.seal_call(sealer, task_id, self.name, data),), {}
+
+    def milepost_check(self, args: Any, kwargs: Any) -> None:
+        """Let them pass: they were checked before they were encrypted, by who has the key."""
+
+    def _is_sealed_for(self, task_id: str, args: Any, kwargs: Any) -> bool:
+        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+            return False
+        try:
+            tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
+        except TamperedError:  # made for something else
+            return False
+        return True
+
+    def _in_the_clear(self, args: Any, kwargs: Any, parent_id: str | None) -> tuple[Any, Any]:
+        """Open what a signature, or a task before this one in a canvas, has encrypted."""
+        cipher, codec = cipher_of(self.app), codec_of(self.app, self)
+        given: list[Any] = []
+        named: dict[str, Any] = {}
+        for value in args:
+            part = tokens.open_part(cipher, self.name, value) if tokens.is_token(value) else None
+            if part is None:
+                given.append(of_the_canvas(self.app, value, parent_id))
+            else:
+                more, others = codec.decode(part)
+                given.extend(more)
+                named |= others
+        return tuple(given), {**named, **kwargs}
+
+    def signature(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """Return a signature, as in Celery; its arguments are encrypted already."""
+        args, kwargs = self._part(tuple(args or ()), dict(kwargs or {}))
+        return super().signature(args, kwargs, *rest, **options)
+
+    subtask = signature
+
+    def _part(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if not kwargs and all(map(tokens.is_token, args)):
+            return args, kwargs
+        args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
+        try:
+            tenant = self.tenant_of(*args, **kwargs)
+        except TypeError:  # it waits for more arguments
+            tenant = ""
+        data = codec_of(self.app, self).encode([args, kwargs])
+        return (tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data),), {}
+
+    def map(self, function: Any, items: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Map as a durable task does; Celery's ``task.map(iterable)`` is refused."""
+        if items is None:
+            raise _in_one_task(self.name, "map")
+        return super().map(function, items, **options)
+
+    def starmap(self, it: Any) -> Any:  # noqa: ARG002
+        """Refuse: Celery would send the items in the clear."""
+        raise _in_one_task(self.name, "starmap")
+
+    def chunks(self, it: Any, n: int) -> Any:  # noqa: ARG002
+        """Refuse: Celery would send the items in the clear."""
+        raise _in_one_task(self.name, "chunks")
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802
+        """Return the result of a job: ``get()`` decrypts it for who has the key."""
+        options = {"backend": self.backend, "task_name": self.name, "app": self.app, **kwargs}
+        return EncryptedResult(task_id, **options)
+
+    def update_state(
+        self, task_id: Any = None, state: Any = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Store a state of one's own in Celery's backend; what goes with it is encrypted."""
+        if meta is not None:
+            meta = sealed_result(self, self.request, meta)
+        super().update_state(task_id, state, meta, **kwargs)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def milepost_told(self, words: str) -> str:
+        """Return what others than the job's record may be told of a reason."""
+        if ":" not in words or words.startswith(NEEDS_KEY):
+            return words
+        return head_of(words) + HIDDEN
+
+    def milepost_adapt(self, runtime: Runtime) -> Runtime:
+        """Return the application's runtime as the jobs of this task are to have it."""
+        cipher = cipher_of(self.app)
+        store = sealed(
+            runtime.store,
+            cipher,
+            self.name,
+            tenant_here(self),
+            accept_plaintext=self.accept_plaintext,
+        )
+        emit = DiscreetEmitter(runtime.emit, self.milepost_told)
+        return replace(runtime, store=store, codec=DiscreetCodec(runtime.codec), emit=emit)
+
+
+def seal_signatures(app: Any, found: Any) -> None:
+    """Encrypt, in place, the arguments of signatures of encrypted tasks that are in the clear."""
+    if isinstance(found, list | tuple):
+        for one in found:
+            seal_signatures(app, one)
+    elif isinstance(found, dict):
+        task = app.tasks.get(found.get("task"))
+        if isinstance(task, EncryptedTask):
+            args, kwargs = tuple(found.get("args") or ()), dict(found.get("kwargs") or {})
+            found["args"], found["kwargs"] = task._part(args, kwargs)
+        else:
+            for one in (found.get("kwargs") or {}).values():
+                seal_signatures(app, one)
+        for name in ("link", "link_error", "chain", "chord"):
+            seal_signatures(app, (found.get("options") or {}).get(name))
+
+
+def _without(run: Any, count: int, named: dict[str, Any]) -> dict[str, Any]:
+    """Return inherited keyword arguments less those that new positional ones take the place of."""
+    names = [n for n in inspect.signature(run).parameters if n != "self"][:count]
+    return {name: value for name, value in named.items() if name not in names}
+
+
+def _in_one_task(name: str, how: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name}.{how}(...) would send its items in the clear: loop over them within the task, "
+        "or send group(task.s(item) for item in items)"
+    )

@@ -1,0 +1,262 @@
+"""The two wrappers around an encrypted task's ``run``, inside and outside of the engine.
+
+The inner one opens the arguments once the job is claimed, so that a job whose key is missing is
+parked. The outer one turns the result, and every error, into ciphertext before Celery sees it.
+"""
+
+import functools
+import inspect
+from typing import Any
+
+from celery._state import get_current_worker_task
+from celery.exceptions import Ignore, Reject, Retry
+
+from milepost.ciphertext import HIDDEN
+from milepost.codecs import tokens
+from milepost.codecs.encrypted import Sealer
+from milepost.engine.stored import misfit, parked
+from milepost.errors import (
+    DecodeError,
+    EncryptedDataError,
+    EncryptedFailureError,
+    KeyUnknownError,
+    MilepostError,
+    NoKeysError,
+    PlaintextError,
+    TamperedError,
+)
+from milepost.runtime import cipher_of
+from milepost.tasks.carrying import is_inside
+from milepost.tasks.fingerprint import BELOW
+from milepost.tasks.revealed import codec_of, decoded
+from milepost.tasks.verdict import describe
+
+
+class Delivered:
+    """The arguments of a job as they were delivered, to be opened once it is claimed.
+
+    Args:
+        task: the job's task.
+        request: Celery's request.
+    """
+
+    __slots__ = ("request", "task")
+
+    def __init__(self, task: Any, request: Any) -> None:
+        self.task, self.request = task, request
+
+    def open(self) -> tuple[Any, Any]:
+        """Return positional and keyword arguments.
+
+        Raises:
+            Suspend: the key is not here: the job is parked until it is.
+            PlaintextError: they are in the clear.
+            TamperedError: they were changed, or are those of another job.
+        """
+        task, request = self.task, self.request
+        args, kwargs = tuple(request.args or ()), dict(request.kwargs or {})
+        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+            if task.accept_plaintext:
+                return args, kwargs
+            raise PlaintextError(f"{request.id}: arguments")
+        try:
+            data = tokens.open_call(cipher_of(task.app), request.id, task.name, args[0])
+            cipher_of(task.app).sealer(tenant_here(task))
+        except (PlaintextError, TamperedError):
+            raise
+        except EncryptedDataError as exc:
+            raise parked(exc) from None
+        except NoKeysError:
+            key_id = tokens.key_id_in(args[0])
+            raise parked(KeyUnknownError(f"{request.id}: arguments", key_id)) from None
+        try:
+            given, named = codec_of(task.app, task).decode(data)
+        except DecodeError as exc:
+            raise misfit(f"its arguments cannot be read: {exc}") from exc
+        return tuple(given), named
+
+
+def opening(raw: Any) -> Any:
+    """Let a ``run`` take a delivery in place of its arguments."""
+    is_static = isinstance(raw, staticmethod)
+    function = raw.__func__ if is_static else raw
+
+    def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+        delivered = args[-1] if args and type(args[-1]) is Delivered else None
+        if delivered is None:
+            return None, args, kwargs
+        given, named = delivered.open()
+        return delivered.task, (*args[:-1], *given), named
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            task, args, kwargs = opened(args, kwargs)
+            return _checked(task, await function(*args, **kwargs))
+
+    else:
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            task, args, kwargs = opened(args, kwargs)
+            return _checked(task, function(*args, **kwargs))
+
+    setattr(run, BELOW, True)
+    return staticmethod(run) if is_static else run
+
+
+def _checked(task: Any, value: Any) -> Any:
+    """Return a result that the codec takes: nothing else could be sent encrypted."""
+    if task is not None and value is not None:
+        codec_of(task.app, task).encode(value)
+    return value
+
+
+def closing(run: Any) -> Any:
+    """Let a delivered ``run`` return, and raise, nothing but ciphertext."""
+
+    @functools.wraps(run)
+    def closed(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        request = self.request_stack.top
+        if request is None or request.called_directly or is_inside(self, request):
+            return run(self, *args, **kwargs)
+        outcome = _outcome(self, request, run)
+        # Raised here, where no frame and no context holds anything readable.
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return closed
+
+
+def _outcome(task: Any, request: Any, run: Any) -> Any:
+    """Run a delivered job; return its result as text, or an exception that says nothing."""
+    try:
+        value = run(task, Delivered(task, request))
+    except BaseException as exc:
+        return _concealed(task, request, exc, exc)
+    return None if value is None else sealed_result(task, request, value)
+
+
+def sealed_result(task: Any, request: Any, value: Any) -> str:
+    """Return what a running job has to tell Celery's backend, as text."""
+    sealer = _sealer_here(task)
+    data = codec_of(task.app, task).encode(value)
+    return tokens.seal_result(
+        sealer, tokens.Returned(request.id, task.name, request.group or "", data)
+    )
+
+
+def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException:
+    """Return what is raised in place of an exception that left a job's body.
+
+    Args:
+        task: its task.
+        request: Celery's request.
+        exc: the exception.
+        facts: the same, for what Celery's types do not say.
+    """
+    if isinstance(exc, Retry):
+        cause = None if facts.exc is None else _failure(task, request, facts.exc)
+        return Retry(None, cause, facts.when, facts.is_eager, facts.sig)
+    if isinstance(exc, Reject):
+        unclaimed = isinstance(facts.reason, MilepostError)
+        return Reject(facts.reason if unclaimed else "rejected", requeue=facts.requeue)
+    if isinstance(exc, Ignore):
+        return Ignore(f"job {request.id} stopped")
+    if isinstance(exc, Exception):
+        return _failure(task, request, exc)
+    exc.args = exc.args if all(type(arg) is int for arg in exc.args) else ()
+    if isinstance(exc, SystemExit):
+        exc.code = exc.code if isinstance(exc.code, int | None) else 1
+    exc.__cause__ = exc.__context__ = None
+    bare: BaseException = exc.with_traceback(None)
+    return bare
+
+
+def _failure(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
+    """Return an error that says what another one said, in ciphertext.
+
+    It is of the other one's class too where somebody asks for that: ``autoretry_for`` and
+    ``throws`` go by class.
+    """
+    kind = type(exc).__name__
+    try:
+        text = describe(exc)[len(kind) + 2 :]
+        text = tokens.seal_words(_sealer_here(task), request.id, task.name, text)
+    except Exception:  # no key, or an exception that cannot even say what it is
+        text = HIDDEN
+    wanted = (*getattr(task, "autoretry_for", ()), *getattr(task, "throws", ()))
+    if isinstance(exc, EncryptedFailureError) or not isinstance(exc, wanted):
+        return EncryptedFailureError(request.id, task.name, kind, text)
+    kind_of_it: Any = type(exc)
+    disguise: type[EncryptedFailureError] = _disguised(kind_of_it)
+    return disguise(request.id, task.name, kind, text)
+
+
+def tenant_here(task: Any) -> str:
+    """Return whose key has encrypted the arguments of the job that runs, if one does."""
+    request = task.request_stack.top
+    token = request.args[0] if request is not None and request.args else None
+    if not tokens.is_token(token):
+        return ""
+    key = cipher_of(task.app).keys.get(tokens.key_id_in(str(token)))
+    return "" if key is None else key.tenant
+
+
+def _sealer_here(task: Any) -> Sealer:
+    return cipher_of(task.app).sealer(tenant_here(task))
+
+
+@functools.cache
+def _disguised(kind: Any) -> Any:
+    """Return a class that is EncryptedFailureError, and to ``except`` and isinstance *kind* too."""
+
+    def make(cls: Any, *_: str) -> Any:
+        return kind.__new__(cls)
+
+    def fill(self: Any, *args: str) -> None:
+        self.args = args
+        self.job_id, self.task, self.kind, self.text = args
+
+    members = {
+        "__module__": EncryptedFailureError.__module__,
+        "__new__": make,
+        "__init__": fill,
+        "__reduce__": lambda self: (EncryptedFailureError, self.args),
+        "__str__": EncryptedFailureError.__str__,
+    }
+    try:
+        disguised: Any = type("EncryptedFailureError", (EncryptedFailureError, kind), members)
+        disguised("", "", "", "")
+    except TypeError:  # nothing can be derived from it, or nothing be made that way
+        return EncryptedFailureError
+    return disguised
+
+
+def of_the_canvas(app: Any, value: Any, parent_id: str | None) -> Any:
+    """Open a result that the task before this one in a chain, or before a chord's body, sent.
+
+    Any other stays ciphertext: somebody who has seen it must not have it opened by passing
+    it on as text of his own.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)([of_the_canvas(app, one, parent_id) for one in value])
+    if not tokens.is_token(value):
+        return value
+    found = tokens.open_result(cipher_of(app), value)
+    if found is None or not (found.job_id == parent_id or found.group in _groups_here()):
+        return value
+    return decoded(app, found)
+
+
+def _groups_here() -> set[Any]:
+    """Return the groups whose results Celery may be collecting right now for a chord."""
+    task = get_current_worker_task()
+    if task is None:
+        return set()
+    groups: set[Any] = {task.request.group}
+    if task.name == "celery.chord_unlock":
+        groups |= set((task.request.args or ())[:1])
+    return groups - {None, ""}

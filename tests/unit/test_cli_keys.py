@@ -1,0 +1,99 @@
+"""The commands for keys."""
+
+import json
+
+import pytest
+from test_encryption_rotation import fill
+from test_encryption_rotation import make_app as make_encrypted_app
+
+from commands import run
+from deliveries import make_app
+
+
+@pytest.fixture
+def shop():
+    """An app with two jobs under its old key, which is about to be rotated."""
+    app, milepost, keys = make_encrypted_app()
+    fill(app, milepost)
+    app.milepost = milepost
+    return app, keys
+
+
+def test_generate_prints_an_entry(shop):
+    done = run(shop[0], "keys", "generate", "--id", "k9", "--tenant", "acme", "--current")
+    entry = json.loads(done.out)
+    assert (entry["id"], entry["tenant"], entry["use"]) == ("k9", "acme", "current")
+    assert run(shop[0], "keys", "generate", "--json").json["use"] == "read"
+
+
+def test_generate_adds_to_a_file_and_keeps_the_secret_there(shop, tmp_path):
+    path = tmp_path / "keys.json"
+    done = run(shop[0], "keys", "generate", "--to", str(path), "--id", "a", "--current", "--json")
+    assert done.json == {"id": "a", "use": "current", "file": str(path)}
+    secret = json.loads(path.read_text())["keys"][0]["secret"]
+    assert secret not in done.out + done.err
+    assert run(shop[0], "keys", "generate", "--to", str(path), "--id", "a").code == 2
+
+
+def test_list_shows_no_secret(shop):
+    done = run(shop[0], "keys", "list", "--json")
+    assert [key["id"] for key in done.json["keys"]] == ["old", "new", "acme-1"]
+    assert [key["use"] for key in done.json["keys"]] == ["current", "read", "current"]
+    assert len({key["check"] for key in done.json["keys"]}) == 3
+    assert "secret" not in done.out
+    assert "acme-1" in run(shop[0], "keys", "list").out
+
+
+def test_rotate_and_verify(shop):
+    """Verify says what is left, rotate does it, verify says that nothing is."""
+    app, keys = shop
+    keys.rotate()
+    before = run(app, "keys", "verify", "--json")
+    assert before.code == 0
+    # Arguments of links are counted, but are exchanged together with their message.
+    assert 0 < before.json["stale"] <= before.json["keys"]["old"]
+    rotated = run(app, "keys", "rotate", "--here", "--json").json
+    assert rotated == {"exchanged": before.json["stale"], "unreadable": 0}
+    after = run(app, "keys", "verify", "--json").json
+    assert (after["stale"], after["keys"]["old"], after["unreadable"]) == (0, 0, [])
+    assert "for `keys rotate`" in run(app, "keys", "verify").out
+
+
+def test_verify_names_what_is_lost(shop):
+    app, keys = shop
+    keys.destroy_old()
+    done = run(app, "keys", "verify", "--json")
+    assert done.code == 9
+    assert {one["why"] for one in done.json["unreadable"]} == {"KeyUnknownError old"}
+    assert run(app, "keys", "verify").code == 9
+    assert run(app, "keys", "rotate", "--here").code == 9
+
+
+def test_rotate_sends_a_job(shop):
+    app, _ = shop
+    done = run(app, "keys", "rotate", "--json")
+    assert app.milepost.jobs.get(done.json["job"]).task == "milepost.rotate_keys"
+    assert "jobs watch" in run(app, "keys", "rotate").out
+
+
+def test_lists_and_records_show_stars_without_the_key(shop):
+    """And what is meant for those who have it, with it."""
+    app, keys = shop
+    job = next(job for job in app.milepost.jobs.find_all() if job.ended_at)
+    shown = run(app, "show", job.id).out
+    assert "canary-4711" in shown
+    keys.destroy_old()
+    assert run(app, "list").code == 0
+    shown = run(app, "show", job.id).out
+    assert "***" in shown
+    assert "canary-4711" not in shown
+    assert "mp1." not in shown
+    assert run(app, "checkpoint", job.id).code == 2
+
+
+def test_an_app_without_keys_has_none_to_list_or_rotate():
+    app = make_app()
+    for words in (("list",), ("verify",), ("rotate",), ("rotate", "--here")):
+        done = run(app, "keys", *words)
+        assert done.code == 2
+        assert "keys" in done.err

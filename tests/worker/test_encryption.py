@@ -1,0 +1,321 @@
+"""Encrypted tasks on real workers: a canary in every place, and a search over all bytes."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from celery import chain, chord, group
+from workers import HERE, wait_until
+
+from milepost.codecs.keyring import add_to_file, new_entry
+from milepost.errors import JobFailedError, JobNotFoundError
+from milepost.model import JobStatus
+
+CANARY = "canary-4711"
+LOUD = ("-l", "DEBUG")
+
+
+@pytest.fixture
+def make_secret_site(make_site, tmp_path):
+    """A function that makes a site whose project has a keyring."""
+
+    def make(kind, **how):
+        path = tmp_path / f"keys-{time.monotonic_ns()}.json"
+        add_to_file(str(path), new_entry("key-1", current=True))
+        settings = {**how.pop("settings", {}), "keys": f"file:{path}"}
+        conf = {"result_extended": True, "worker_send_task_events": True, **how.pop("conf", {})}
+        conf["task_send_sent_event"] = True
+        site = make_site(kind, settings=settings, conf=conf, **how)
+        site.key_file = path
+        return site
+
+    return make
+
+
+def end_of(site, job_id):
+    """Wait for the end of a job that may not even be on record yet."""
+
+    def look():
+        try:
+            return (job := site.jobs.get(job_id)).status.is_terminal and job
+        except JobNotFoundError:
+            return None
+
+    return wait_until(look, f"the end of {job_id}")
+
+
+def bytes_everywhere(site):
+    """Yield, with the name of its place, all that a site has written anywhere."""
+    for path in site.folder.rglob("*"):
+        if path.is_file():
+            yield str(path.name), path.read_bytes()
+    for url in {site.broker, site.store_url, site.backend}:
+        if url.startswith("redis"):
+            yield url, b"\n".join(redis_bytes(url))
+        elif url.startswith("postgres"):
+            yield url, postgres_bytes(site)
+
+
+def redis_bytes(url):
+    import redis
+
+    client = redis.Redis.from_url(url)
+    for key in client.scan_iter("*"):
+        yield key
+        kind = client.type(key)
+        if kind == b"string":
+            yield client.get(key)
+        elif kind == b"hash":
+            for pair in client.hgetall(key).items():
+                yield from pair
+        elif kind == b"list":
+            yield from client.lrange(key, 0, -1)
+        elif kind == b"set":
+            yield from client.smembers(key)
+        elif kind == b"zset":
+            yield from client.zrange(key, 0, -1)
+        else:
+            raise AssertionError(f"a key of kind {kind}")
+
+
+def postgres_bytes(site):
+    import psycopg
+
+    parts = []
+    with psycopg.connect(site.store_url) as connection:
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
+        for (table,) in tables:
+            if table.startswith(site.milepost.runtime.settings.namespace):
+                for row in connection.execute(f'SELECT * FROM "{table}"').fetchall():
+                    parts += [v if isinstance(v, bytes) else str(v).encode() for v in row]
+    return b"\n".join(parts)
+
+
+def find_canary(site):
+    """Return the places where the canary, in any of its spellings, is found."""
+    import base64
+
+    spellings = [CANARY.encode(), CANARY.encode("utf-16-le"), CANARY[::-1].encode()]
+    spellings += [base64.b64encode(CANARY.encode())[:12], CANARY.encode().hex().encode()]
+    found = set()
+    for place, data in bytes_everywhere(site):
+        found |= {(place, word) for word in spellings if word in data}
+    return found
+
+
+class Events:
+    """Everything that workers tell those who watch them, as Flower does."""
+
+    def __init__(self, site):
+        self.lines = []
+        env = {**site.env, "PROJECT_EVENTS": "1"}
+        self.log = site.folder / "events.log"
+        code = (
+            "import sys, project\n"
+            "app = project.app\n"
+            "with app.connection_for_read() as c:\n"
+            "    r = app.events.Receiver(c, handlers={'*': lambda e: print(e, flush=True)})\n"
+            "    print('ready', flush=True)\n"
+            "    r.capture(limit=None, timeout=None, wakeup=False)\n"
+        )
+        import os
+
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=site.folder,
+                env={**os.environ, **env, "PYTHONPATH": str(HERE)},
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(lambda: b"ready" in self.log.read_bytes(), "the events' receiver")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def events():
+    """A function that starts to watch a site."""
+    watching = []
+
+    def watch(site):
+        watching.append(Events(site))
+        return watching[-1]
+
+    yield watch
+    for one in watching:
+        one.stop()
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis+postgres", "redis+sqlite", "files+sqlite"])
+def test_a_canary_in_every_place_is_found_in_none(make_secret_site, events, kind):
+    """Arguments, steps, keys, state, progress, results, errors, tracebacks, retries, canvas."""
+    site = make_secret_site(kind)
+    if site.broker.startswith("redis"):
+        events(site)
+    worker = site.start_worker(options=LOUD)
+    secret = site.app.tasks["keep_secrets"]
+    kept = secret.delay(CANARY, deep={CANARY: [CANARY]})
+    failed = site.app.tasks["fail_secretly"].delay(CANARY)
+    retried = site.app.tasks["retry_secretly"].delay(CANARY, how="retry")
+    again = site.app.tasks["retry_secretly"].delay(CANARY, how="autoretry")
+    rude = site.app.tasks["fail_secretly"].delay(CANARY, how="Reject")
+    misfit = site.app.tasks["fail_secretly"].delay(CANARY, how="unstorable")
+    linked = secret.apply_async((CANARY,), link=secret.s(CANARY), link_error=secret.s(CANARY))
+    created = site.jobs.create("keep_secrets", {"word": CANARY, "deep": CANARY})
+    followed = chain(secret.s(CANARY), secret.s(deep=CANARY), secret.si(CANARY))()
+    for result in (failed, rude, misfit):
+        assert end_of(site, result.id).status is JobStatus.FAILED
+    for job_id in (kept.id, retried.id, again.id, linked.id, created.id, followed.id):
+        assert end_of(site, job_id).status is JobStatus.SUCCEEDED
+    expected = [CANARY, {CANARY: [CANARY]}]
+    assert kept.get(timeout=20) == kept.result == expected == site.jobs.result(kept.id)
+    assert followed.get(timeout=20) == [CANARY, None]
+    assert followed.parent.get(timeout=20) == [[CANARY, None], CANARY]
+    with pytest.raises(JobFailedError, match=f"ValueError: {CANARY}"):
+        failed.get(timeout=20)
+    assert CANARY in site.jobs.get(failed.id).error
+    time.sleep(0.5)  # the last events and log lines
+    assert (site.folder / f"{worker.name}.log").read_bytes().count(b"succeeded") >= 8
+    assert find_canary(site) == set()
+
+
+def test_the_search_finds_what_a_plain_task_leaves(make_secret_site):
+    """The control: the same canary in a plain durable task is found."""
+    site = make_secret_site("redis")
+    site.start_worker()
+    result = site.app.tasks["keep_openly"].delay(CANARY)
+    assert result.get(timeout=20) == CANARY
+    places = {place for place, _ in find_canary(site)}
+    assert {site.store_url, site.backend} <= places
+
+
+@pytest.mark.parametrize("kind", ["redis", "files+sqlite"])
+def test_a_chord_of_encrypted_tasks(make_secret_site, kind):
+    """The body is given what the members returned, and nobody else sees it."""
+    site = make_secret_site(kind)
+    site.start_worker()
+    secret = site.app.tasks["keep_secrets"]
+    done = chord(group(secret.s(f"{CANARY}-{n}") for n in range(3)), secret.s(CANARY))()
+    end_of(site, done.id)
+    assert sorted(done.get(timeout=20)[0]) == [[f"{CANARY}-{n}", None] for n in range(3)]
+    assert find_canary(site) == set()
+
+
+def test_a_plain_task_behind_an_encrypted_one_gets_ciphertext(make_secret_site):
+    """Who has the key may open it; nothing is leaked on the way."""
+    site = make_secret_site("redis")
+    site.start_worker()
+    result = site.app.tasks["keep_secrets"].apply_async(
+        (CANARY,), link=site.app.tasks["note"].s("linked")
+    )
+    (effect,) = site.wait_for(None, "linked")
+    assert effect.item.startswith("mp1.")
+    assert site.jobs.open(effect.item) == [CANARY, None]
+    assert result.get(timeout=20) == [CANARY, None]
+
+
+def test_a_killed_worker_leaves_nothing_readable_and_the_job_goes_on(make_secret_site):
+    """kill -9 in the middle; another worker decrypts the checkpoint and sends nothing twice."""
+    site = make_secret_site("redis", short_lease=True)
+    first = site.start_worker(concurrency=1)
+    result = site.app.tasks["count_secretly"].delay(CANARY, 30)
+    site.wait_for_item(result.id, 5)
+    first.kill()
+    site.start_worker(concurrency=1, options=LOUD)
+    assert end_of(site, result.id).status is JobStatus.SUCCEEDED
+    assert result.get(timeout=20) == [CANARY, sum(range(30))]
+    assert site.redone(result.id) <= 1
+    assert find_canary(site) == set()
+
+
+def test_plaintext_is_refused(make_secret_site):
+    """What is sent by name, in the clear, fails, and says so."""
+    site = make_secret_site("redis")
+    site.start_worker()
+    result = site.app.send_task("keep_secrets", ["in the clear"])
+    job = end_of(site, result.id)
+    assert job.status is JobStatus.FAILED
+    assert "found in the clear" in job.error
+
+
+def test_arguments_of_another_job_are_refused(make_secret_site):
+    """A message that was copied to another id opens nothing."""
+    site = make_secret_site("redis")
+    site.start_worker()
+    secret = site.app.tasks["keep_secrets"]
+    args, kwargs = secret.milepost_outgoing((CANARY,), {}, "its-own-id")
+    result = site.app.send_task("keep_secrets", args, kwargs)
+    job = end_of(site, result.id)
+    assert job.status is JobStatus.FAILED
+    assert "TamperedError" in job.error
+
+
+def test_a_job_whose_key_is_not_here_yet_waits_for_it(make_secret_site):
+    """It is parked with its reason; resumed once the key is there, it runs."""
+    site = make_secret_site("redis")
+    text = site.key_file.read_text()
+    keys = json.loads(text)
+    result = site.app.tasks["keep_secrets"].delay(CANARY)
+    other = {"keys": [{**new_entry("key-2", current=True)}]}
+    site.key_file.write_text(json.dumps(other))
+    worker = site.start_worker()
+    job = wait_until(
+        lambda: (j := site.jobs.get(result.id)).status is JobStatus.PAUSED and j, "parked"
+    )
+    assert job.reason.startswith("needs-key: ")
+    assert "'key-1'" in job.reason
+    worker.stop()
+    keys["keys"] += [{**other["keys"][0], "use": "read"}]
+    site.key_file.write_text(json.dumps(keys))
+    site.start_worker()
+    site.jobs.resume(result.id)
+    assert end_of(site, result.id).status is JobStatus.SUCCEEDED
+
+
+def test_keys_are_rotated_while_tasks_run_and_workers_die(make_secret_site):
+    """Afterwards the old key can go: every record opens, and the running job ends right."""
+    site = make_secret_site("redis", short_lease=True)
+    first = site.start_worker(concurrency=1)
+    ended = [site.app.tasks["keep_secrets"].delay(f"{CANARY}-{n}").id for n in range(60)]
+    for job_id in ended:
+        end_of(site, job_id)
+    running = site.app.tasks["count_secretly"].delay(CANARY, 100)
+    site.wait_for_item(running.id, 3)
+    keys = json.loads(site.key_file.read_text())["keys"]
+    keys = [{**keys[0], "use": "read"}, new_entry("key-2", current=True)]
+    site.key_file.write_text(json.dumps({"keys": keys}))
+    first.kill()
+    site.start_worker(concurrency=1)
+    second = site.start_worker(concurrency=1)
+    site.milepost.runtime.cipher.keys.reread()
+    rotation = site.jobs.create("milepost.rotate_keys")
+    wait_until(lambda: site.jobs.get(rotation.id).status is not JobStatus.PENDING, "its start")
+    second.kill()
+    site.start_worker(concurrency=2)
+    assert end_of(site, rotation.id).status is JobStatus.SUCCEEDED
+    assert end_of(site, running.id).status is JobStatus.SUCCEEDED
+    again = site.jobs.create("milepost.rotate_keys")
+    assert end_of(site, again.id).status is JobStatus.SUCCEEDED
+    site.key_file.write_text(json.dumps({"keys": keys[1:]}))
+    site.milepost.runtime.cipher.keys.reread()
+    assert site.jobs.result(running.id) == [CANARY, sum(range(100))]
+    assert site.redone(running.id) <= 2
+    for number, job_id in enumerate(ended):
+        assert site.jobs.result(job_id) == [f"{CANARY}-{number}", None]
+        assert site.jobs.checkpoint(job_id)["data"] == {"word": f"{CANARY}-{number}"}
+    assert find_canary(site) == set()
+
+
+def test_a_worker_without_keys_does_not_start(make_site):
+    """A project with encrypted tasks and no keys fails at boot, not at its first job."""
+    site = make_site("redis", settings={"keys": "env:NOWHERE"})
+    worker = site.start_worker(ready=False)
+    wait_until(lambda: worker.process.poll() is not None, "its end")
+    assert "the environment variable NOWHERE is not set" in worker.text()
