@@ -9,6 +9,7 @@
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
+    ├── BodyExitError               sys.exit() in a task, or a cancelled coroutine
     ├── JobFailedError              a recorded failure, told again
     ├── PermissionDeniedError       the policy says no
     ├── InvalidInputError           a payload does not fit its job type
@@ -43,6 +44,7 @@ from milepost.errors.codecs import (
     EncodeError,
 )
 from milepost.errors.jobs import (
+    BodyExitError,
     CrashLimitError,
     InvalidTransitionError,
     JobFailedError,
@@ -70,6 +72,7 @@ from milepost.errors.stores import (
 )
 
 __all__ = [
+    "BodyExitError",
     "BrokerUnavailableError",
     "CheckpointError",
     "CodecError",

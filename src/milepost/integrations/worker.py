@@ -25,7 +25,7 @@ from milepost.registry import registry_of
 from milepost.routing.bundle import routing_of
 from milepost.runtime import runtime_of
 from milepost.tasks import station
-from milepost.tasks.base import resend
+from milepost.tasks.base import check_leases, resend
 from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
@@ -51,6 +51,7 @@ class KeeperStep(bootsteps.StartStopStep):
         self._runtime = runtime_of(worker.app)
         registry_of(worker.app).check()
         include_project(worker.app)
+        check_leases(worker.app, self._runtime.settings)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
         self._flag = DrainFlag.make()

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from milepost.errors import InvalidInputError
 from milepost.settings import Settings
@@ -25,7 +25,13 @@ MADE_OF_VALUES = frozenset({"value_error", "assertion_error"})
 SCALAR_BYTES = 8
 """What a number, a truth value or anything else that is no text counts for."""
 
-Path = tuple[str | int, ...]
+CONTAINERS = (Mapping, list, tuple, set, frozenset)
+
+Path: TypeAlias = tuple[str | int, ...]
+_Place: TypeAlias = "tuple[_Place, str | int] | None"
+"""Where a part of a payload is: in which other part, and as what; None: it is the whole."""
+_Part: TypeAlias = tuple[Any, int, _Place]
+"""A part of a payload, in how many containers it is, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +83,46 @@ def unknown_fields(model: Any, parameters: Iterable[str]) -> list[str]:
 def _over(payload: Any, limits: Limits) -> str | None:
     """Return what is wrong with the first part that is over a limit, or None."""
     left = limits.total
-    for path, value, depth in _parts(payload, (), 0, limits.depth):
-        if depth > limits.depth:
-            return f"{_shown(path)}: more than {limits.depth} containers within each other"
+    waiting: list[_Part] = [(payload, 0, None)]
+    while waiting:
+        value, depth, place = waiting.pop()
         if isinstance(value, str):
             if len(value) > limits.text:
-                return f"{_shown(path)}: longer than {limits.text:,} characters"
+                return f"{_at(place)}: longer than {limits.text:,} characters"
             if CONTROL.search(value):
-                return f"{_shown(path)}: a control character"
+                return f"{_at(place)}: a control character"
             left -= len(value.encode())
+        elif isinstance(value, bytes):
+            left -= len(value)
         else:
-            left -= len(value) if isinstance(value, bytes) else SCALAR_BYTES
+            left -= SCALAR_BYTES
+            if isinstance(value, CONTAINERS):
+                if depth == limits.depth:
+                    return f"{_at(place)}: more than {limits.depth} containers within each other"
+                waiting += reversed(list(_inside(value, depth + 1, place)))
         if left < 0:
-            return f"{_shown(path[:1])}: the input is over {limits.total:,} bytes there"
+            return f"{_at(place).split('.')[0]}: the input is over {limits.total:,} bytes there"
     return None
 
 
-def _parts(value: Any, path: Path, depth: int, deepest: int) -> Iterator[tuple[Path, Any, int]]:
-    """Yield every part of a value with its place, names included; no deeper than needed."""
+def _inside(value: Any, depth: int, place: _Place) -> Iterator[_Part]:
+    """Yield the parts of a container, names included."""
     if isinstance(value, Mapping):
-        yield path, None, depth + 1
-        if depth < deepest:
-            for key, part in value.items():
-                yield path, key, depth + 1
-                yield from _parts(part, (*path, str(key)), depth + 1, deepest)
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield path, None, depth + 1
-        if depth < deepest:
-            for number, part in enumerate(value):
-                yield from _parts(part, (*path, number), depth + 1, deepest)
+        for key, part in value.items():
+            yield key, depth, place
+            yield part, depth, (place, str(key))
     else:
-        yield path, value, depth
+        for number, part in enumerate(value):
+            yield part, depth, (place, number)
+
+
+def _at(place: _Place) -> str:
+    """Return a place in words; it is put together only where something is wrong there."""
+    path: list[str | int] = []
+    while place is not None:
+        place, name = place
+        path.append(name)
+    return _shown(tuple(reversed(path)))
 
 
 # -- the model ---------------------------------------------------------------------------------
@@ -122,10 +137,10 @@ def _unfit(payload: Mapping[str, Any], model: Any) -> Iterator[str]:
         for key in payload:
             if key not in known:
                 yield f"{_shown((str(key),))}: no such field"
-    secret = frozenset(_secrets_of(model, set()))
     try:
         _validate(payload, model)
     except ValueError as exc:  # pydantic's ValidationError is one
+        secret = frozenset(_secrets_of(model, set()))
         for error in _errors_of(exc):
             if error["type"] != "extra_forbidden":
                 yield _told(error, secret)
