@@ -30,7 +30,7 @@ FLOORS = (
     ("guards", "observers", "runtime", "security"),
     ("engine",),
     ("tasks",),
-    ("registry", "versions"),
+    ("declared", "registry", "versions"),
     ("discovery", "hookspecs", "jobs", "routing"),
     ("app",),
     ("integrations",),

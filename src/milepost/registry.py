@@ -1,15 +1,14 @@
 """The registry: which job types an app has, and which task does the work of each."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
+from milepost.declared import Declared, check_model, described, generated_name
 from milepost.errors import ConfigurationError, UnknownJobTypeError
 from milepost.jobtype import JobType
-from milepost.security.validation import unknown_fields
-from milepost.tasks.arguments import parameters_of
 from milepost.tasks.base import BaseTask
 
 __all__ = ["JobType", "TaskRegistry", "registry_of"]
@@ -20,22 +19,6 @@ ATTRIBUTE = "milepost_registry"
 """Where a Celery app keeps its registry."""
 NEAR = 3
 """How many names an error offers for one that is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Declared:
-    """A job type as somebody has registered it; its task may not be made yet."""
-
-    name: str
-    task: Any
-    facts: Mapping[str, Any]
-    cls: type[BaseTask] | None = None
-    """The task's class, where it is for the registry to make a task of it."""
-
-    def task_name(self, app: Any) -> str:
-        """Return the registered name of the task."""
-        name = getattr(self.task, "name", self.task)
-        return name if isinstance(name, str) else _generated(app, self.task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +74,7 @@ class TaskRegistry:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._declared: dict[str, _Declared] = {}
+        self._declared: dict[str, Declared] = {}
         self._index = _Index()
 
     def register(
@@ -127,7 +110,7 @@ class TaskRegistry:
         }
         given = {fact: value for fact, value in facts.items() if value}
         JobType(name, "to be checked", **given)
-        self._declare(_Declared(name, task, given))
+        self._declare(Declared(name, task, given))
 
     def job_type(self, name: str, **facts: Any) -> Callable[[T], T]:
         """Declare the decorated task's job type; see :meth:`register`."""
@@ -152,8 +135,8 @@ class TaskRegistry:
             facts = {f.name: getattr(what, f.name) for f in fields(what)}
             self.register(**{**facts, "owner": what.owner or owner})
         else:
-            name = what.job_type or what.name or _generated(self._app, what)
-            self._declare(_Declared(name, what, {"owner": owner}, what))
+            name = what.job_type or what.name or generated_name(self._app, what)
+            self._declare(Declared(name, what, {"owner": owner}, what))
 
     def make_tasks(self, app: Any) -> None:
         """Let an app's tasks be as they are declared: there, and with their input models.
@@ -163,7 +146,7 @@ class TaskRegistry:
                 or a task has an input model already.
         """
         for declared in list(self._declared.values()):
-            task = _task_of(declared, app)
+            task = declared.made(app)
             model = declared.facts.get("input_model")
             if task is None or model is None:
                 continue
@@ -217,9 +200,9 @@ class TaskRegistry:
         for name, task in self._collect().missing.items():
             raise ConfigurationError(_missing(name, task))
         for job_type in self._index.names.values():
-            _check_model(job_type, self._app.tasks[job_type.task])
+            check_model(job_type, self._app.tasks[job_type.task])
 
-    def _declare(self, declared: _Declared) -> None:
+    def _declare(self, declared: Declared) -> None:
         if declared.name in self._declared:
             raise ConfigurationError(f"job type {declared.name!r} is registered already")
         self._declared[declared.name] = declared
@@ -236,81 +219,16 @@ class TaskRegistry:
             if task is None:
                 index.missing[declared.name] = name
             else:
-                index.add(_described(declared.name, task, declared.facts))
+                index.add(described(declared.name, task, declared.facts))
         for task in list(tasks.values()):
             named = getattr(task, "job_type", None)
             known = index.tasks.get(task.name)
             if named is not None and (known is None or known.name != named):
-                index.add(_described(named, task, {}))
+                index.add(described(named, task, {}))
             elif known is None and getattr(task, "durable", False):
-                index.add(_described(task.name, task, {}))
+                index.add(described(task.name, task, {}))
         self._index = index
         return index
-
-
-def _task_of(declared: _Declared, app: Any) -> Any:
-    """Return the task of a declaration; one that is known by its class only is made."""
-    name = declared.task_name(app)
-    task = app.tasks.get(name)
-    if declared.cls is None:
-        return task
-    if task is not None and type(task) is not declared.cls:
-        raise ConfigurationError(
-            f"two tasks {name!r}: {_class(declared.cls)} of job type {declared.name!r}, "
-            f"and {_class(type(task))}"
-        )
-    return app.register_task(declared.cls()) if task is None else task
-
-
-def _check_model(job_type: JobType, task: Any) -> None:
-    parameters = parameters_of(task)
-    if job_type.input_model is None or parameters is None:
-        return
-    unknown = unknown_fields(job_type.input_model, parameters)
-    if unknown:
-        raise ConfigurationError(
-            f"job type {job_type.name!r}: {job_type.input_model.__name__} has a field "
-            f"{unknown[0]!r}, which task {task.name!r} does not take"
-        )
-
-
-def _described(name: str, task: Any, facts: Mapping[str, Any]) -> JobType:
-    """Return a job type with all that its task knows of it."""
-    if not isinstance(task, BaseTask) or not task.durable:
-        raise ConfigurationError(
-            f"job type {name!r}: task {task.name!r} is not durable; "
-            "give it base=CheckpointableTask, or durable=True on a BaseTask"
-        )
-    told = JobType(
-        name,
-        task.name,
-        queue=getattr(task, "queue", None),
-        input_model=task.input_model,
-        permissions=tuple(task.permissions),
-        checkpoint_version=task.checkpoint_version,
-        description=_first_line(task),
-        owner=type(task).__module__.partition(".")[0],
-    )
-    version = facts.get("checkpoint_version", told.checkpoint_version)
-    if version != told.checkpoint_version:
-        raise ConfigurationError(
-            f"job type {name!r}: declared with checkpoint_version={version}, "
-            f"but its task {task.name!r} has {told.checkpoint_version}"
-        )
-    return replace(told, **facts)
-
-
-def _generated(app: Any, cls: type) -> str:
-    return str(app.gen_task_name(cls.__name__, cls.__module__))
-
-
-def _class(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _first_line(task: Any) -> str:
-    text = (task.run.__doc__ or task.__doc__ or "").strip()
-    return text.splitlines()[0] if text else ""
 
 
 def _shown(job_type: JobType) -> str:

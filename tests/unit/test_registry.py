@@ -208,6 +208,20 @@ def test_a_declaration_that_is_none(registry, facts):
         registry.register(**{"name": "shop.load", "task": "load", **facts})
 
 
+def test_permissions_that_are_one_text(app, registry):
+    """Its letters are not taken for names."""
+    declare(app, "load", permissions="pii")
+    with pytest.raises(ConfigurationError, match="permissions = 'pii': a tuple of names"):
+        registry.check()
+
+
+def test_a_task_that_is_none(registry):
+    """Is found out when the tasks are looked at."""
+    registry.register("shop.load", 3)
+    with pytest.raises(ConfigurationError, match=r"'shop\.load': task = 3: a durable task"):
+        registry.check()
+
+
 # -- jobs --------------------------------------------------------------------------------------
 
 
