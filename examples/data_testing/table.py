@@ -1,7 +1,8 @@
 """The system that the product had before: a table of jobs and processes that work it off.
 
 ``Table`` is its manager of jobs. What milepost's router needs of it are the five verbs; with
-``adopt`` and ``result`` it can also carry on what Celery has begun, and be compared with.
+``adopt``, ``result`` and ``counts`` it can also carry on what Celery has begun, be compared with,
+and be counted.
 ``python table.py`` is one of its processes.
 """
 
@@ -20,7 +21,7 @@ import effects
 from work import WORK
 
 from milepost.errors import InvalidTransitionError, JobNotFoundError
-from milepost.jobs import Handover, JobReport
+from milepost.jobs import Counts, Handover, JobReport
 from milepost.model import JobStatus
 
 SCHEMA = """
@@ -82,6 +83,19 @@ class Table:
 
     def result(self, job_id: str) -> Any:
         return json.loads(self._row(job_id)["result"])
+
+    def counts(self, job_type: str) -> Counts:
+        with self._open() as table:
+            found = table.execute(
+                "SELECT status, count(*) AS n FROM jobs WHERE type = ? GROUP BY status", (job_type,)
+            ).fetchall()
+        of = {JobStatus(row["status"]): int(row["n"]) for row in found}
+        return Counts(
+            succeeded=of.get(JobStatus.SUCCEEDED, 0),
+            failed=of.get(JobStatus.FAILED, 0),
+            cancelled=of.get(JobStatus.CANCELLED, 0),
+            open=sum(n for status, n in of.items() if not status.is_terminal),
+        )
 
     # -- working it off ----------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def test_route_answers_for_a_key(app):
         (("route", "import", "--share", "5"), "--share goes with"),
         (("route", "import", "--mode", "percentage"), "--share"),
         (("route", "import", "--mode", "percentage", "--share", "100"), "below 100"),
-        (("migrate", "imprt"), "'imprt'"),
+        (("migrate", "imprt"), "did you mean 'import'?"),
         (("rollback", "imprt"), "'imprt'"),
         (("migration-status", "imprt"), "'imprt'"),
         (("rollback",), "Name a job type"),

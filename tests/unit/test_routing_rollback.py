@@ -513,6 +513,27 @@ def test_a_retry_that_was_asked_to_pause_is_not_waited_for(app, host, store):
     assert set(done.handed) == {job_id}
 
 
+def test_one_bad_job_does_not_keep_the_rest(app, host, monkeypatch):
+    """It is left paused, with the reason; the next rollback tries it again."""
+    bad, good = moved(app, {"rows": 1}, {"rows": 2})
+    adopt = host.adopt
+
+    def refuse(job, checkpoint):
+        if job.job_id == bad:
+            raise OSError("the table is locked")
+        return adopt(job, checkpoint)
+
+    host.adopt = refuse
+    positional = app.tasks["tasks.import_rows"].delay(3).id
+    done = app.milepost.rollbacks.rollback_job_type("import")
+    assert set(done.handed) == {good}
+    assert "the table is locked" in done.left[bad]
+    assert "positional" in done.left[positional]
+    assert app.milepost.jobs.get(bad).status is JobStatus.PAUSED
+    host.adopt = adopt
+    assert set(app.milepost.rollbacks.rollback_job_type("import").handed) == {bad}
+
+
 def test_what_was_asked_to_end_ends(app, host, store, clock):
     """A cancel that its dead worker never saw is not undone by the hand-over."""
     (job_id,) = moved(app, {"rows": 3})

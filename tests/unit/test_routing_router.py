@@ -22,7 +22,7 @@ from milepost.events import JobRouted, ShadowFailed
 from milepost.hookspecs import hookimpl
 from milepost.jobs.sending import Sender, id_of_key
 from milepost.jobtype import JobType
-from milepost.model import JobStatus
+from milepost.model import NOTHING, Delivery, JobStatus, Settlement
 from milepost.routing import Engine, Mode, Routing, StaticFlags, is_shadow, pins
 from milepost.routing.bundle import routing_of
 from milepost.routing.dispatch import Order
@@ -441,16 +441,29 @@ def test_no_fall_back_while_a_worker_runs_it(make, host, monkeypatch):
     leases = []
 
     def arrive():
-        from milepost.model import Delivery
-
         leases.append(store.claim(Delivery(key, "tasks.import_rows"), "w:1", 3.0).lease)
 
     refuse_sending(monkeypatch, app, after=arrive)
     assert app.milepost.router.create_job("import", idempotency_key="k") == key
-    from milepost.model import NOTHING
-
     assert store.commit(leases[0], NOTHING) is None
     assert host.jobs == {}
+
+
+def test_no_fall_back_for_a_job_that_has_begun_and_waits(make, host, monkeypatch):
+    """A worker had it, and it is to be tried again: half of it is done in Celery."""
+    app = make(fall_back=True)
+    enable(app)
+    store, key = app.milepost.store, id_of_key("tasks.import_rows", "k")
+
+    def arrive():
+        lease = store.claim(Delivery(key, "tasks.import_rows"), "w:1", 3.0).lease
+        store.settle(lease, Settlement(JobStatus.SCHEDULED, "retry: later", delay=60.0))
+
+    with monkeypatch.context() as patch:
+        refuse_sending(patch, app, after=arrive)
+        assert app.milepost.router.create_job("import", idempotency_key="k") == key
+    assert host.jobs == {}
+    assert app.milepost.jobs.get(key).status is not JobStatus.PAUSED
 
 
 @pytest.mark.parametrize("key, status", [(None, "cancelled"), ("k", "pending")])

@@ -169,6 +169,7 @@ def work(self):
     pass
 
 milepost.flags.enable("celery_work")
+app.finalize(), app.backend, app.connection_for_write().transport  # what is imported late
 for _ in range(2):
     began = time.monotonic()
     try:

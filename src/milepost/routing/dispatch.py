@@ -178,8 +178,8 @@ class Dispatcher:
             job = store.signal(order.job_id, Signal.PAUSE, by=ROUTER)
         except InvalidTransitionError:
             return self._follow(order, decision, store.get(order.job_id))
-        if job.status is not JobStatus.PAUSED:
-            store.resume(job.id, by=ROUTER)
+        if job.status is not JobStatus.PAUSED or job.attempts:
+            self._sender.send_due(store.resume(job.id, by=ROUTER))
             self._tell(job.id, decision)
             return job.id
         try:

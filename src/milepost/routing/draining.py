@@ -5,6 +5,7 @@ else goes on: a paused record is still Celery's, and nobody runs it; one that ha
 handed over names the id it has now.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from milepost.registry import registry_of
 from milepost.routing import pins, shadows
 from milepost.routing.modes import ROUTE
 from milepost.runtime import runtime_for, runtime_of
+
+logger = logging.getLogger("milepost")
 
 DRAIN = "rollback"
 """How the history names who paused a job that is on its way back."""
@@ -153,7 +156,13 @@ class Drain:
             self._sender.send_due(runtime_of(self._app).store.resume(job.id, by=DRAIN))
             drained.left[job.id] = "still running"
             return True
-        drained.handed[job.id] = self._hand_over(job, job_type)
+        try:
+            drained.handed[job.id] = self._hand_over(job, job_type)
+        except InvalidTransitionError:
+            raise
+        except Exception as exc:  # of the other system: one bad job must not keep the rest here
+            logger.warning("job %s cannot be handed over: %r", job.id, exc)
+            drained.left[job.id] = f"paused, it cannot be handed over: {exc}"
         return False
 
     def _hand_over(self, job: Job, job_type: str) -> str:

@@ -1,6 +1,7 @@
 """The commands of a move from another system: route, migrate, rollback, migration-status."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import click
@@ -158,7 +159,7 @@ def known(routing: RoutingRuntime, job_type: str) -> None:
     """
     names = routing.migrations.job_types()
     if job_type not in names:
-        raise UnknownJobTypeError(job_type, *names)
+        raise UnknownJobTypeError(job_type, *get_close_matches(job_type, names))
 
 
 def move(
