@@ -82,9 +82,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill many workers and publish how long recovery takes."""
+    """Let everything happen to a fleet of workers, and publish how long recovery takes."""
     install(session, "test")
-    session.run("pytest", "-m", "campaign", "-s", "tests/chaos", *session.posargs)
+    how_much = {"MILEPOST_STORM_KILLS": "300", "MILEPOST_KILLS": "15"}
+    env = {name: os.environ.get(name, number) for name, number in how_much.items()}
+    session.run("pytest", "-m", "campaign", "-s", "tests/chaos", *session.posargs, env=env)
 
 
 @nox.session

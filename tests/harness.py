@@ -1,13 +1,13 @@
 """A workbench for the engine: one job, run in memory, killed at any write and carried on."""
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import Attempt, Ending, run_attempt
+from milepost.engine.attempt import Attempt, run_attempt
+from milepost.engine.endings import Ending
 from milepost.engine.plan import Plan
 from milepost.errors import LeaseLostError, StoreUnavailableError
 from milepost.model import Delivery, Job, JobStatus, Settlement, Signal
@@ -159,9 +159,7 @@ class Bench:
         self.last = attempt
         token = CURRENT.set(attempt)
         try:
-            if inspect.iscoroutinefunction(self.body):
-                return drive(lambda: self.body(self.task))
-            return self.body(self.task)
+            return drive(lambda: self.body(self.task))
         except Killed:
             self.store.kill()
             raise

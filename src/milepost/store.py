@@ -87,7 +87,9 @@ class Store(Protocol):
         2. terminal: refused, SETTLED; paused: refused, PAUSED;
         3. ``delivery.number`` below the record's: refused, STALE;
         4. running, lease live, and the number not above the record's: refused, HELD;
-        5. otherwise granted. Was it running under a lapsed lease, that was a crash:
+        5. scheduled for a later moment, at which the recovery is to send it (settled without
+           ``resend_after``), and the number not above the record's: refused, EARLY;
+        6. otherwise granted. Was it running under a lapsed lease, that was a crash:
            ``crashes`` and ``strikes`` grow. A higher number under a live lease is a retry
            that overtook its predecessor's end: no crash.
 

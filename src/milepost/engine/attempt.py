@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from threading import get_ident
 from typing import Any, TypeAlias
 
+from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased, outwait
 from milepost.engine.loops import Loop
@@ -43,38 +45,6 @@ logger = logging.getLogger("milepost")
 RESULT_NOT_KEPT = "its result is not kept in the record"
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The body returned, and its outcome is recorded."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The attempt ended without an outcome of its own: suspended, cancelled or superseded."""
-
-    status: JobStatus | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The delivery must not run now; the record says why."""
-
-    refused: Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """The store stayed away before anything ran; the delivery must come again."""
-
-    error: StoreUnavailableError
-
-
-Ending: TypeAlias = Completed | Stopped | Dropped | Unclaimed
-"""How carrying a job ended. An error of the body is raised instead, once it is recorded."""
-
 Body: TypeAlias = Callable[["Attempt"], Any]
 Finder: TypeAlias = Callable[[], bytes]
 
@@ -97,6 +67,8 @@ class Attempt:
             plan.is_draining,
         )
         self.forsaken = False
+        self.thread = get_ident()
+        """The thread that runs the body: what it records is for no other to touch."""
         self._state: State | None = None
 
     @property
@@ -158,6 +130,8 @@ class Attempt:
     def _commit_in(self, store: Transactional, session: Any) -> Signal | None:
         journal, loop = self.journal, self.journal.innermost
         item_loop = loop if isinstance(loop, Loop) else None
+        state = journal.state
+        noted = None if state is None else state.noted
         if item_loop is not None:
             item_loop.count_item()
         try:
@@ -167,8 +141,10 @@ class Attempt:
         except BaseException as exc:
             if item_loop is not None:
                 item_loop.uncount_item()
+            if state is not None:
+                state.noted = noted
             if isinstance(exc, LeaseLostError):
-                raise self.leased.lose() from None
+                journal.stop(self.leased.lose())
             raise
         journal.mark_saved(delta)
         if item_loop is not None:
@@ -244,12 +220,13 @@ def _run(attempt: Attempt, plan: Plan, body: Body) -> Any:
         if runtime.emit:
             runtime.emit(JobStarted(job.id, job.task, job.fence, job.attempts, job.attempts > 1))
         value = body(attempt)
+        attempt.journal.insist()
         attempt.journal.go_on()
         attempt.journal.stored.check_leftovers()
         if attempt.journal.state is not None:
             attempt.journal.pending()  # what cannot be stored of it is an error of the task
     except BaseException as exc:
-        stop = _interrupt_in(exc)
+        stop = attempt.journal.stopped or _interrupt_in(exc)
         if stop is not None:
             raise stop from None
         if not attempt.forsaken:
@@ -308,8 +285,27 @@ def _stop(attempt: Attempt, stop: Interrupt) -> Ending:
 def _settle(attempt: Attempt, settlement: Settlement) -> None:
     """Save what is pending and end the attempt, in one write.
 
-    What the store finds too large is left out, unless that would make a success of it.
+    Raises:
+        Superseded: the end is not known to be on record, and so is none: whatever Celery
+            were told now, a recovery carries the job on, or tells Celery what the record says.
+        ValueTooLargeError: the store takes nothing of that size, and it would be a success.
     """
+    job = attempt.job
+    try:
+        _write_end(attempt, settlement)
+    except ValueTooLargeError:
+        raise
+    except Exception as exc:  # of the store, or a time limit that hit while it wrote
+        logger.error("job %s steps aside: its end is not on record: %r", job.id, exc)
+        raise attempt.leased.lose() from exc
+    if attempt.runtime.emit:
+        attempt.runtime.emit(
+            JobSettled(job.id, job.task, job.fence, settlement.status, settlement.reason)
+        )
+
+
+def _write_end(attempt: Attempt, settlement: Settlement) -> None:
+    """Write a settlement; leave out what is too large, unless that would make a success of it."""
     job, delta = attempt.job, _last_delta(attempt)
     full = replace(settlement, delta=delta) if delta else settlement
     try:
@@ -321,16 +317,12 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
         is_message = exc.field == "message"
         lean = replace(full, message=None) if is_message else replace(full, delta=NOTHING)
         attempt.leased.settle(lean)
-    if attempt.runtime.emit:
-        attempt.runtime.emit(
-            JobSettled(job.id, job.task, job.fence, settlement.status, settlement.reason)
-        )
 
 
 def _last_delta(attempt: Attempt) -> Delta:
     """Return what is pending; a state that cannot be stored must not hide the error before."""
     try:
         return attempt.journal.pending()
-    except CodecError as exc:
+    except Exception as exc:  # of the codec, or of the state model's own code
         logger.warning("job %s: its last changes are not saved: %s", attempt.job.id, exc)
         return NOTHING

@@ -109,6 +109,20 @@ class Keeper:
                 self._orphans.append(job_id)
         return was_running
 
+    def is_wanted(self, job_id: str) -> bool:
+        """Whether a job is to run however long its message has waited.
+
+        It has begun before, or somebody has let it go on. So it is too where the store does
+        not say: a claim will.
+        """
+        try:
+            job = self._runtime.store.get(job_id)
+        except JobNotFoundError:
+            return False
+        except StoreError:
+            return True
+        return job.attempts > 0 or was_let_go(job)
+
     def killed(self, job_id: str, process: int, reason: str, status: JobStatus) -> None:
         """Learn that this worker ended a job itself: for good, with that status."""
         self._conclude(job_id, process, reason, status)
@@ -234,6 +248,11 @@ class Keeper:
         self._runtime.emit(JobRecovered(job.id, job.task, job.crashes, recovery.finishing))
 
 
+def was_let_go(job: Job) -> bool:
+    """Whether the last that happened to a job is that somebody let it go on."""
+    return bool(job.history) and job.history[-1].act in GO_ON
+
+
 def awaits_own_message(job: Job) -> bool:
     """Whether a message of its own should already be on its way to start the job.
 
@@ -241,7 +260,7 @@ def awaits_own_message(job: Job) -> bool:
     message would only make the queue longer. One that somebody has let go on may have lost
     its message while it was not to run.
     """
-    if job.history and job.history[-1].act in GO_ON:
+    if was_let_go(job):
         return False
     if job.status is JobStatus.SCHEDULED:
         return job.attempts == 0 or (job.reason or "").startswith(RETRY)

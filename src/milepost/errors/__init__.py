@@ -8,6 +8,7 @@
     ├── JobNotFoundError
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
+    ├── BodyExitError               sys.exit() in a task, or a cancelled coroutine
     ├── JobFailedError              a recorded failure, told again
     ├── StoreError
     │   ├── StoreUnavailableError   nobody answered in time
@@ -57,6 +58,7 @@ from milepost.errors.guards import (
     RateLimitedError,
 )
 from milepost.errors.jobs import (
+    BodyExitError,
     CrashLimitError,
     InvalidTransitionError,
     JobFailedError,
@@ -76,6 +78,7 @@ from milepost.errors.stores import (
 )
 
 __all__ = [
+    "BodyExitError",
     "CallRefusedError",
     "CheckpointError",
     "CircuitOpenError",

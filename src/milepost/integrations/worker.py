@@ -22,7 +22,7 @@ from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.model import Job
 from milepost.runtime import runtime_of
 from milepost.tasks import station
-from milepost.tasks.base import resend
+from milepost.tasks.base import check_leases, resend
 
 logger = logging.getLogger("milepost")
 
@@ -45,6 +45,7 @@ class KeeperStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._runtime = runtime_of(worker.app)
+        check_leases(worker.app, self._runtime.settings)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
         self._flag = DrainFlag.make()

@@ -1,5 +1,6 @@
 """The task base: a Celery task that can be made durable."""
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,16 +9,20 @@ from typing import Any, ClassVar
 
 import celery
 from celery._state import get_current_worker_task
+from kombu.exceptions import OperationalError
 
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError
 from milepost.guard import Declaration
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
+from milepost.settings import Settings
 from milepost.tasks import message
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.verdict import FINAL
+
+logger = logging.getLogger("milepost")
 
 DURABLE: dict[str, Any] = {
     "acks_late": True,
@@ -66,8 +71,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             _check_guards(cls)
         if cls.durable:
             _declare_durable(cls)
-            if "run" in cls.__dict__:
-                wrap_run(cls)
+            wrap_run(cls)
 
     def apply_async(
         self,
@@ -82,6 +86,8 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     ) -> Any:
         """Send the task, as in Celery; a durable one is on record before its message is sent.
 
+        A job's own retry needs no broker: it is on record, and a keeper sends it.
+
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
         """
@@ -91,9 +97,12 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             task_id, forget = self._prepare(args, kwargs, task_id, named)
             try:
                 return super().apply_async(args, kwargs, task_id, *places, **options)
-            except BaseException:
+            except BaseException as exc:
                 forget()
-                raise
+                if not (isinstance(exc, OperationalError) and self._is_retry(task_id, options)):
+                    raise
+                logger.warning("job %s: a keeper will send its retry: %s", task_id, exc)
+                return self.AsyncResult(str(task_id))
         return super().apply_async(args, kwargs, task_id, *places, **options)
 
     def retry(
@@ -118,6 +127,10 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         if attempt is not None and not self.request.is_eager:
             attempt.forsake()
         return super().replace(sig)
+
+    def _is_retry(self, task_id: str | None, options: Mapping[str, Any]) -> bool:
+        """Whether the job that runs here sends itself again."""
+        return bool(options.get("retries")) and task_id == self.request.id
 
     def _prepare(
         self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]
@@ -242,11 +255,38 @@ def _declare_durable(cls: type[BaseTask]) -> None:
         raise ConfigurationError(
             f"{cls.__name__}: on_soft_time_limit={cls.on_soft_time_limit!r}: 'fail' or 'continue'"
         )
+    for name in ("lease_seconds", "checkpoint_every"):
+        _check_number(cls, name, (int, float), "a number of seconds above 0", above=0)
+    _check_number(cls, "max_crashes", int, "a whole number from 0", above=-1)
     for name in ("acks_late", "reject_on_worker_lost"):
         if not getattr(cls, name):
             raise ConfigurationError(
                 f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
                 "is acknowledged when the job has ended, and comes back when its worker dies"
+            )
+
+
+def _check_number(cls: type[BaseTask], name: str, kind: Any, what: str, *, above: float) -> None:
+    value = getattr(cls, name)
+    if value is None:
+        return
+    if not isinstance(value, kind) or isinstance(value, bool) or not value > above:
+        raise ConfigurationError(f"{cls.__name__}: {name}={value!r}: {what}")
+
+
+def check_leases(app: Any, settings: Settings) -> None:
+    """Refuse to start a worker that would not renew a task's leases in time.
+
+    Raises:
+        ConfigurationError: a task's lease leaves no room for one missed renewal.
+    """
+    for task in app.tasks.values():
+        lease = getattr(task, "durable", False) and task.lease_seconds
+        if lease and lease < 2 * settings.renew_seconds:
+            raise ConfigurationError(
+                f"task {task.name!r}: lease_seconds={lease} leaves no room for one missed renewal: "
+                f"its workers renew every renew_seconds={settings.renew_seconds}. Make the lease "
+                "at least twice as long, or renew more often"
             )
 
 

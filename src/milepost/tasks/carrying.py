@@ -10,29 +10,23 @@ import inspect
 import logging
 import os
 import uuid
+from asyncio import CancelledError, iscoroutine
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from threading import get_ident
 from typing import Any
 
+import celery
 from celery._state import _task_stack  # type: ignore[attr-defined]
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import (
-    RESULT_NOT_KEPT,
-    Attempt,
-    Completed,
-    Dropped,
-    Ending,
-    Stopped,
-    Unclaimed,
-    begin,
-    run_attempt,
-)
+from milepost.engine.attempt import RESULT_NOT_KEPT, Attempt, begin, run_attempt
 from milepost.engine.drain import never
+from milepost.engine.endings import Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.plan import Plan
-from milepost.errors import JobFailedError
+from milepost.errors import BodyExitError, JobFailedError
 from milepost.interrupts import Interrupt, Suspend
 from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
 from milepost.observer import Emitter
@@ -42,13 +36,17 @@ from milepost.stores.memory import MemoryStore
 from milepost.tasks import announce, message, verdict
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
-from milepost.tasks.fingerprint import fingerprint_of
+from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
 from milepost.tasks.guarding import guarded
 from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
 
 Body = Callable[[Attempt], Any]
+
+
+class _PutBack(Reject, Ignore):
+    """A Reject that ``autoretry_for`` lets through: nothing has run that could be retried."""
 
 
 class ThrowawayStore(MemoryStore):
@@ -63,10 +61,15 @@ class ThrowawayStore(MemoryStore):
 
 
 def wrap_run(cls: Any) -> None:
-    """Put the engine around the ``run`` that a durable task class defines."""
-    raw = cls.__dict__["run"]
+    """Put the engine around the ``run`` of a durable task class, wherever that comes from."""
+    raw = inspect.getattr_static(cls, "run")
     is_static = isinstance(raw, staticmethod)
     function = raw.__func__ if is_static else raw
+    if function is celery.Task.run:
+        return  # a base that leaves it to its subclasses
+    cls.milepost_fingerprint = fingerprint_of(cls, function)
+    if getattr(function, WRAPPED, False):
+        return  # inherited, from a class that is durable itself
     is_async = inspect.iscoroutinefunction(function)
 
     @functools.wraps(function)
@@ -74,8 +77,8 @@ def wrap_run(cls: Any) -> None:
         bound = args if is_static else (self, *args)
         return _enter(self, functools.partial(function, *bound, **kwargs), is_async)
 
+    setattr(run, WRAPPED, True)
     cls.run = run
-    cls.milepost_fingerprint = fingerprint_of(cls, function)
 
 
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
@@ -85,13 +88,11 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
-    if is_async:
-        call = functools.partial(drive, call)
-    if task.guards and not request.is_eager:
-        call = functools.partial(guarded, task, call)
     body = functools.partial(_body, task=task, call=call)
     if request.is_eager:
         return _translate(task, request, _carry_throwaway(task, request, body))
+    if task.guards:
+        body = functools.partial(guarded, task, body)
     return _translate(task, request, _carry(task, request, body))
 
 
@@ -112,13 +113,28 @@ def _number(request: Any) -> int:
 def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
-        return call()
+        return drive(functools.partial(_called, attempt, call))
     except SoftTimeLimitExceeded:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
             raise Suspend(JobStatus.SCHEDULED, "soft time limit", delay=0.0) from None
         raise
+    except (SystemExit, CancelledError) as exc:
+        if verdict.is_told_to_end(exc):
+            raise
+        raise BodyExitError(task.name, repr(exc)) from exc
     finally:
         CURRENT.reset(token)
+
+
+def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:
+    """Call the body; its coroutine may be driven by another thread than this one."""
+    value = call()
+    return _at_home(attempt, value) if iscoroutine(value) else value
+
+
+async def _at_home(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    attempt.thread = get_ident()
+    return await coroutine
 
 
 def _carry(task: Any, request: Any, body: Body) -> Ending:
@@ -198,7 +214,7 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
     if isinstance(ending, Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
-        raise Reject(ending.error, requeue=True) from ending.error
+        raise _PutBack(ending.error, requeue=True) from ending.error
     if not (request.is_eager or request.called_directly):
         _tell(task, request, ending)
     raise Ignore(f"job {request.id} stopped: {ending.reason}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from milepost.engine.attempt import Attempt
 from milepost.errors import CallRefusedError
 from milepost.guard import Guard
 from milepost.interrupts import Suspend
@@ -16,7 +17,7 @@ SOONEST = 1.0
 """Seconds that a body which was held back stays away, at least."""
 
 
-def guarded(task: Any, call: Callable[[], Any]) -> Any:
+def guarded(task: Any, body: Callable[[Attempt], Any], attempt: Attempt) -> Any:
     """Call the body through every guard of its task, or suspend the job until one allows it."""
     with ExitStack() as stack:
         for guard in _guards_of(task):
@@ -25,7 +26,7 @@ def guarded(task: Any, call: Callable[[], Any]) -> Any:
             except CallRefusedError as refused:
                 delay = max(refused.retry_after, SOONEST)
                 raise Suspend(JobStatus.SCHEDULED, f"held back: {refused}", delay) from None
-        return call()
+        return body(attempt)
 
 
 def _guards_of(task: Any) -> Sequence[Guard]:

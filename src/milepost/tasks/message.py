@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery.canvas import Signature
+from celery.utils.time import maybe_iso8601
 from kombu import Queue, serialization
 from kombu.exceptions import KombuError
 
@@ -78,10 +79,11 @@ def from_signature(task: Any, signature: Signature[Any]) -> bytes:
     return pack(data, task.serializer)
 
 
-def seconds_until(app: Any, countdown: float | None, eta: datetime | None) -> float:
+def seconds_until(app: Any, countdown: float | None, eta: datetime | str | None) -> float:
     """Return in how many seconds a message with these options should start."""
     if countdown is not None:
         return max(float(countdown), 0.0)
+    eta = maybe_iso8601(eta)  # Celery takes one that is written out, too
     if eta is None:
         return 0.0
     if eta.tzinfo is None:

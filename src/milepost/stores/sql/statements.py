@@ -23,6 +23,8 @@ OWNED = """j.status = 'running' AND (j.worker = :owner OR
 
 LAPSED = """(CASE WHEN j.status = 'running'
     AND (j.lease_until IS NULL OR j.lease_until <= t.now) THEN 1 ELSE 0 END)"""
+SNOOZING = """(j.status = 'scheduled' AND COALESCE(j.index_at <= j.due_at, false)
+    AND j.due_at > t.now)"""
 DOUBLINGS = f"""(CASE WHEN j.strikes + {LAPSED} <= 1 THEN 0
     WHEN j.strikes + {LAPSED} > {MAX_DOUBLINGS} THEN {MAX_DOUBLINGS}
     ELSE j.strikes + {LAPSED} - 1 END)"""
@@ -61,7 +63,7 @@ CLAIM = f"""
             ELSE j.history END
     FROM {CLOCK}
     WHERE j.id = :id AND j.status NOT IN ({TERMINAL}, 'paused') AND (j.delivery < :number
-        OR j.delivery = :number AND (j.status <> 'running' OR {LAPSED} = 1))
+        OR j.delivery = :number AND (j.status <> 'running' OR {LAPSED} = 1) AND NOT {SNOOZING})
     RETURNING {{columns}}, {{now}}
 """
 PUT = f"""
