@@ -115,7 +115,8 @@ class Sender:
         if not isinstance(found, BaseTask) or not found.durable:
             known = sorted(n for n, t in self._app.tasks.items() if getattr(t, "durable", False))
             raise ConfigurationError(
-                f"no durable task {name!r}; registered are: {', '.join(known) or 'none'}"
+                f"no durable task {name!r}; registered are: {', '.join(known) or 'none'}. Celery "
+                "knows a task once its module is imported; only workers do that by themselves"
             )
         if self._app.conf.task_always_eager:
             raise ConfigurationError(
