@@ -2,10 +2,13 @@
 
 import asyncio
 import functools
+import os
+import signal
+import threading
 
 import celery
 import pytest
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
 from deliveries import deliver, make_app, record, sent
@@ -611,3 +614,40 @@ def test_a_thread_of_the_bodys_own_has_no_attempt(app):
 
     assert deliver(spread).value == spread.apply().get() == asyncio.run(eagerly()) == 3
     assert asyncio.run(CALLS["direct"](spread)) == 3
+
+
+@pytest.mark.parametrize("what", ["sleep", "gather", "thread", "group"])
+def test_a_soft_time_limit_is_raised_where_an_async_body_waits(app, what):
+    """It hits the event loop's wait, and the body must be able to catch it all the same."""
+    done = threading.Event()
+
+    async def wait():
+        if what == "gather":
+            await asyncio.gather(asyncio.sleep(60), asyncio.sleep(60))
+        elif what == "thread":
+            await asyncio.to_thread(done.wait, 60)
+        elif what == "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(60))
+        else:
+            await asyncio.sleep(60)
+
+    @app.task(base=CheckpointableTask, bind=True)
+    async def slow(self):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        try:
+            await wait()
+        except SoftTimeLimitExceeded:
+            done.set()
+            await asyncio.sleep(0)
+            return "partial"
+
+    def limit(*_):
+        raise SoftTimeLimitExceeded(1)
+
+    before = signal.signal(signal.SIGUSR1, limit)
+    try:
+        assert deliver(slow).value == "partial"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        done.set()

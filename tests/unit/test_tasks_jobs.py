@@ -66,7 +66,8 @@ def test_create_records_and_sends(app, jobs, count):
 def test_create_refuses_what_is_no_durable_task(jobs, count):
     """The error names the durable tasks that are like it."""
     for name in ("nothing", "plain"):
-        with pytest.raises(UnknownJobTypeError, match=f"no job type or durable task '{name}'"):
+        problem = f"no job type or durable task '{name}'.*imported"
+        with pytest.raises(UnknownJobTypeError, match=problem):
             jobs.create(name)
     with pytest.raises(UnknownJobTypeError, match="did you mean 'count'"):
         jobs.create("cuont")

@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 
 import secrets_of
-from celery import Celery, current_task
+from celery import Celery, Task, current_task
 from celery import chord as celery_chord
+from kombu.exceptions import OperationalError
 
 from milepost import BaseTask, CheckpointableTask, Milepost
 from milepost.errors import CircuitOpenError
@@ -395,6 +396,26 @@ def add(x, y):
 def note(value, word):
     """A callback: one line each time it is called."""
     effect(word, str(value).replace(" ", "_"))
+    return value
+
+
+class Distant(Task):
+    """A task whose messages do not get through while the test says so."""
+
+    abstract = True
+
+    def apply_async(self, *args, **options):
+        for error in (OperationalError, ConnectionError):
+            if (FOLDER / error.__name__).exists():
+                (FOLDER / "missed").touch()
+                raise error("nobody home")
+        return super().apply_async(*args, **options)
+
+
+@plain(name="note_far", base=Distant)
+def note_far(value, word):
+    """A callback that is hard to reach."""
+    effect(word, value)
     return value
 
 

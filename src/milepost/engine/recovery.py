@@ -76,6 +76,7 @@ class Keeper:
         self._stop = stop
         self._running: set[str] = set()
         self._ended: set[str] = set()
+        self._failed: set[str] = set()
         self._orphans: list[str] = []
         self._lock = threading.Lock()
 
@@ -91,6 +92,16 @@ class Keeper:
             for job_id in job_ids:
                 self._running.discard(job_id)
                 self._ended.add(job_id)
+
+    def failed(self, job_id: str) -> None:
+        """Learn that Celery takes a job for failed, and has done what follows a failure.
+
+        If the record says that it has succeeded, it was what follows a success that failed:
+        then the recovery does it again.
+        """
+        with self._lock:
+            self._running.discard(job_id)
+            self._failed.add(job_id)
 
     def told(self, job_id: str) -> None:
         """Learn that Celery knows of a job's end, whichever request of it may still run here."""
@@ -162,7 +173,7 @@ class Keeper:
     def is_idle(self) -> bool:
         """Whether nothing is left to renew or to finish."""
         with self._lock:
-            return not self._running and not self._ended
+            return not (self._running or self._ended or self._failed)
 
     def renew(self) -> None:
         """Renew the leases of all running jobs and take ended ones out of the recovery.
@@ -176,10 +187,28 @@ class Keeper:
             renewed = self._runtime.store.renew(self._incarnation, running)
             for job_id in running - renewed:
                 self._look_why_not(job_id)
+        ended |= self._settle_failed()
         if ended:
             self._runtime.store.finish(ended)
             with self._lock:
                 self._ended -= ended
+
+    def _settle_failed(self) -> frozenset[str]:
+        """Return those of the jobs Celery takes for failed that need nothing more."""
+        with self._lock:
+            failed, self._failed = self._failed, set()
+        try:
+            return frozenset(job_id for job_id in failed if not self._has_succeeded(job_id))
+        except StoreError:
+            with self._lock:
+                self._failed |= failed
+            raise
+
+    def _has_succeeded(self, job_id: str) -> bool:
+        try:
+            return self._runtime.store.get(job_id).status is JobStatus.SUCCEEDED
+        except JobNotFoundError:
+            return False
 
     def _look_why_not(self, job_id: str) -> None:
         """Stop what runs on here after somebody cancelled it by force.

@@ -19,6 +19,7 @@ class UnknownJobTypeError(ConfigurationError):
         hint = (
             f"did you mean {' or '.join(map(repr, self.near))}?"
             if self.near
-            else "`celery -A proj jobs types` lists those that are; is its module imported?"
+            else "`celery -A proj jobs types` lists those that are. Celery knows a task once its "
+            "module is imported; only workers do that by themselves"
         )
         return f"no job type or durable task {self.job_type!r} is registered: {hint}"

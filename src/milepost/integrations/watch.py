@@ -7,7 +7,7 @@ from typing import Any, Literal
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
 from billiard.exceptions import WorkerLostError
 from celery.concurrency.base import BasePool
-from celery.exceptions import Ignore, TimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, TimeLimitExceeded
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
@@ -51,6 +51,8 @@ class DurableRequest(Request):
             watch_of(self.app).lost(self, str(error))
         elif isinstance(error, Ignore):
             watch_of(self.app).stepped_aside(self)
+        elif not isinstance(error, (Reject, Retry)):
+            watch_of(self.app).failed(self)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -115,6 +117,12 @@ class Watch:
         self._forget(request)
         self.keeper.left(request.id)
         self._go_on(request.id)
+
+    def failed(self, request: Any) -> None:
+        """Learn that Celery counts a request as failed, be it for what came after the body."""
+        if self._accepted.pop(weakref.ref(request), None):
+            self.keeper.failed(request.id)
+            self._go_on(request.id)
 
     def timed_out(self, request: Any, timeout: float) -> None:
         pid = self._forget(request) or request.worker_pid

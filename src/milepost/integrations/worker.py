@@ -10,7 +10,7 @@ from typing import Any
 from celery import bootsteps
 from celery.backends.base import DisabledBackend
 from celery.signals import worker_shutdown, worker_shutting_down
-from celery.states import READY_STATES
+from celery.states import READY_STATES, SUCCESS
 
 import milepost.integrations.inspection  # noqa: F401  (workers answer to its command)
 from milepost.engine.drain import DrainFlag
@@ -20,7 +20,7 @@ from milepost.integrations.chords import Chords
 from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
-from milepost.model import Job
+from milepost.model import Job, JobStatus
 from milepost.registry import registry_of
 from milepost.routing.bundle import routing_of
 from milepost.runtime import cipher_of, runtime_of
@@ -215,7 +215,11 @@ def include_project(app: Any) -> None:
 
 
 def result_is_stored(app: Any, job: Job) -> bool:
-    """Whether Celery has an outcome for a job: it stores it after it has sent callbacks."""
+    """Whether Celery has the outcome of a job: it stores it after it has sent callbacks.
+
+    A failure to send those is stored as one of the job's; that of a success is another.
+    """
     if isinstance(app.backend, DisabledBackend):
         return False
-    return app.AsyncResult(job.id).state in READY_STATES
+    state = app.AsyncResult(job.id).state
+    return state == SUCCESS if job.status is JobStatus.SUCCEEDED else state in READY_STATES

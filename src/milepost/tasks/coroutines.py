@@ -4,8 +4,12 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass, field
 from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 _local = threading.local()
 """Global state department: the event loop of each thread, and the process it was made in."""
@@ -25,11 +29,56 @@ def drive(call: Callable[[], Any]) -> Any:
         return value
     if _loop_is_running():
         return _drive_elsewhere(value)
-    runner = _runner()
+    runner, limits = _runner(), Limits()
     try:
-        return runner.run(value, context=contextvars.copy_context())
+        return runner.run(_carry(value, limits), context=contextvars.copy_context())
+    except SoftTimeLimitExceeded as exc:
+        main = limits.main
+        if main is None or main.done():
+            raise  # out of the body itself
+        limits.waiting.append(exc)
+        main.cancel()
+        return runner.get_loop().run_until_complete(main)
     finally:
         _cancel_leftovers(runner.get_loop())
+
+
+@dataclass(slots=True)
+class Limits:
+    """Time limits that hit while no code of the body was running, but its event loop.
+
+    Attributes:
+        main: the asyncio task of the body.
+        waiting: what is to be raised where the body waits.
+    """
+
+    main: asyncio.Task[Any] | None = None
+    waiting: list[SoftTimeLimitExceeded] = field(default_factory=list)
+
+
+async def _carry(coroutine: Coroutine[Any, Any, Any], limits: Limits) -> Any:
+    limits.main = asyncio.current_task()
+    return await _interruptible(coroutine, limits)
+
+
+@types.coroutine
+def _interruptible(coroutine: Coroutine[Any, Any, Any], limits: Limits) -> Generator[Any, Any, Any]:
+    """Await a coroutine; a cancellation that stands for a time limit is raised in it as such."""
+    resume: Callable[[Any], Any] = coroutine.send
+    word: Any = None
+    while True:
+        try:
+            awaited = resume(word)
+        except StopIteration as end:
+            return end.value
+        try:
+            resume, word = coroutine.send, (yield awaited)
+        except BaseException as exc:
+            resume, word = coroutine.throw, exc
+            if isinstance(exc, asyncio.CancelledError) and limits.waiting:
+                word = limits.waiting.pop()
+                assert limits.main is not None
+                limits.main.uncancel()
 
 
 def _loop_is_running() -> bool:
