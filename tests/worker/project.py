@@ -23,6 +23,7 @@ from milepost import BaseTask, CheckpointableTask, Milepost
 from milepost.errors import CircuitOpenError
 from milepost.events import JobSettled
 from milepost.guards.breaker import BreakerGuard
+from milepost.guards.declared import Rate
 from milepost.guards.rate import RateGuard
 from milepost.limits import Admitted, Limit
 
@@ -335,6 +336,12 @@ def hammer_guarded(key, limit, seconds):
 
     asyncio.run(main())
     _leave(lines)
+
+
+@durable(name="limited", guards=(Rate("limited", Limit(requests=2, per=2.0)),))
+def limited(self):
+    """Two of these in two seconds, in all workers."""
+    effect("body", time.monotonic())
 
 
 @plain(name="hold_a_place")

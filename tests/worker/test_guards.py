@@ -68,6 +68,22 @@ def test_one_probe_in_all_processes(make_site):
     site.open_gate("stop")
 
 
+def test_jobs_that_are_held_back_come_again(make_site):
+    """They free their slots, are sent again when it is time, and have not failed."""
+    site = make_site("redis")
+    for _ in range(2):
+        site.start_worker(concurrency=2)
+    jobs = [site.send("limited").id for _ in range(5)]
+    ended = [site.wait_for_end(job) for job in jobs]
+    assert {(job.status, job.crashes) for job in ended} == {("succeeded", 0)}
+    times = sorted(float(line.item) for line in site.effects(word="body"))
+    assert len(times) == 5
+    # A body begins a little after it was admitted, and not always the same little.
+    assert all(later - earlier > 1.5 for earlier, later in zip(times, times[2:], strict=False))
+    notes = [entry.note for job in ended for entry in job.history]
+    assert sum(note.startswith("held back: the limit 'limited'") for note in notes) >= 3
+
+
 @pytest.fixture
 def server():
     server = start_redis()
