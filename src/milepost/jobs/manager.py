@@ -14,7 +14,7 @@ from milepost.history import Act
 from milepost.jobs.bulk import ACT_OPTIONS, Bulk, on_each
 from milepost.jobs.explain import Explanation, explain
 from milepost.jobs.filters import Since, Statuses, moment_of, statuses_of
-from milepost.jobs.granting import granted
+from milepost.jobs.granting import resume_with
 from milepost.jobs.queues import consumers_for
 from milepost.jobs.report import JobReport, report_on
 from milepost.jobs.sending import Sender
@@ -196,8 +196,10 @@ class CeleryJobManager:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has ended, or is given a budget and is not paused.
         """
-        grants = {} if budget is None else granted(self._runtime_for, self.get(job_id), budget)
-        job = self._runtime.store.resume(job_id, by=by, writes=grants)
+        if budget is None:
+            job = self._runtime.store.resume(job_id, by=by)
+        else:
+            job = resume_with(self._runtime_for, self.get(job_id), budget, by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return job
@@ -253,7 +255,7 @@ class CeleryJobManager:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended; cancel it first.
         """
-        fields = self._runtime.store.load(job_id)
+        fields = self._runtime_for(self.get(job_id)).store.load(job_id)
         drop = without_books(fields) if from_start else without_loops(fields)
         return self._sender.reopen(job_id, Act.RESTART, drop, by)
 
