@@ -9,6 +9,7 @@ from harness import Bench, Killed
 from milepost import LLMTask
 from milepost.budget import Budget, Estimate, Spend
 from milepost.engine.migration import as_people_see_it
+from milepost.engine.scope import without_books, without_loops
 from milepost.errors import (
     ConfigurationError,
     LimitExceededError,
@@ -325,3 +326,15 @@ def test_calls_in_flight_count_against_the_family():
     assert bench.job.status is JobStatus.PAUSED
     assert 12 <= spend(bench).calls <= 13
     assert spend(bench).ambiguous == 0
+
+
+# -- control ---------------------------------------------------------------------------------
+
+
+def test_a_restart_forgets_answers_but_not_what_was_spent():
+    """Neither does it take a granted budget back; without its loops it keeps the body's answers."""
+    fields = ["v", "allm", "allm_map:1", "arows/llm", "srows/x", "sload", "crows", "illm", "b", "g"]
+    assert set(fields) - set(without_books(fields)) == {"illm", "b", "g"}
+    kept = {"v", "allm", "sload", "illm", "b", "g"}
+    assert set(fields) - set(without_loops(fields)) == kept
+    assert without_books(["sload", "crows"]) is None

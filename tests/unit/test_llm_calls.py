@@ -524,6 +524,34 @@ def test_a_failure_in_a_map_loses_no_answer_under_way():
     assert len(seen(bench)["calls"]) == asked - 1
 
 
+def test_a_map_may_keep_errors_as_results():
+    """An item that the model will not answer stops nobody else, and is not paid for again."""
+    refused = LLMResponse("", Usage(7, 0), Finish.REFUSED)
+
+    async def body(task):
+        found = await task.llm_map(range(4), "{item}", keep_errors=True, concurrency=1)
+        if task.fence == 1:
+            raise Killed
+        return found
+
+    bench = bench_of(body, ScriptedModel("a", refused, "c"))
+    with pytest.raises(Killed):
+        bench.attempt()
+    bench.lapse()
+    found = bench.attempt().value
+    assert [type(one) for one in found] == [LLMResponse, LLMRefusedError, LLMResponse, LLMResponse]
+    assert str(found[1]) == "scripted/m: it would not answer"
+    assert len(bench.model.asked) == spend(bench).calls == 4
+
+
+def test_a_map_keeps_no_error_that_is_not_the_items():
+    """Wrong credentials say nothing of an item."""
+    model = ScriptedModel(LLMAuthError("scripted", "m"))
+    bench = bench_of(lambda task: task.llm_map(range(4), "{item}", keep_errors=True), model)
+    with pytest.raises(LLMAuthError):
+        bench.attempt()
+
+
 def test_after_a_failed_map_the_task_may_go_on():
     """Whoever catches the error can ask again."""
     model = ScriptedModel(LLMAuthError("scripted", "m"))

@@ -102,9 +102,14 @@ def without_loops(fields: Iterable[str]) -> list[str]:
     return [f for f in fields if f[0] not in BOOKS and f[0] != META and not _is_step_of_body(f)]
 
 
-def without_books(fields: Iterable[str]) -> list[str]:
-    """Return what to drop so that all begins again, while what was spent stays known."""
-    return [f for f in fields if f[0] not in BOOKS]
+def without_books(fields: Iterable[str]) -> list[str] | None:
+    """Return what to drop so that all begins again while what was spent stays known.
+
+    None: everything, since nothing was spent.
+    """
+    known = list(fields)
+    rest = [f for f in known if f[0] not in BOOKS]
+    return None if len(rest) == len(known) else rest
 
 
 def _is_step_of_body(field: str) -> bool:

@@ -1,6 +1,6 @@
 """A budget that somebody grants one job, as a field of its checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from milepost.budget import Budget
 from milepost.engine.scope import BUDGET
@@ -9,18 +9,21 @@ from milepost.model import Job, JobStatus
 from milepost.runtime import Runtime
 
 
-def granted(runtime: Runtime, job: Job, budget: Budget) -> Mapping[str, bytes]:
-    """Return the fields that give a paused job a budget.
+def resume_with(runtime_for: Callable[[Job], Runtime], job: Job, budget: Budget, by: str) -> Job:
+    """Resume a paused job, and give it a budget in the same act.
 
     Args:
-        runtime: as the job's task has it.
-        job: its record.
-        budget: what it is granted.
+        runtime_for: returns the application's runtime, as a job's task has it.
+        job: which job.
+        budget: the most that its calls may cost.
+        by: who asks.
 
     Raises:
-        InvalidTransitionError: it is not paused: a running attempt would not see them.
+        InvalidTransitionError: it is not paused: a running attempt would not see it.
     """
     if job.status is not JobStatus.PAUSED:
         advice = "" if job.status.is_terminal else "pause it before it is given a budget"
         raise InvalidTransitionError(job.id, job.status, JobStatus.PENDING, advice)
-    return {BUDGET: runtime.codec.encode(budget.plain())}
+    runtime = runtime_for(job)
+    writes = {BUDGET: runtime.codec.encode(budget.plain())}
+    return runtime.store.resume(job.id, by=by, writes=writes)

@@ -8,7 +8,7 @@ from milepost.engine.scope import without_books, without_loops
 from milepost.errors import ConfigurationError
 from milepost.history import Act
 from milepost.jobs.bulk import ACT_OPTIONS, Bulk, on_each
-from milepost.jobs.granting import granted
+from milepost.jobs.granting import resume_with
 from milepost.jobs.reading import JobReader
 from milepost.jobs.sending import Sender
 from milepost.model import Job, JobStatus, Signal
@@ -115,13 +115,11 @@ class CeleryJobManager(JobReader):
             InvalidTransitionError: it has ended, or is given a budget and is not paused.
         """
         by = self._allowed(principal, Action.RESUME, job_id, by)
-        runtime = self._runtime
-        grants: Mapping[str, bytes] = {}
-        if budget is not None:
-            job = runtime.store.get(job_id)
-            runtime = self._runtime_for(job)
-            grants = granted(runtime, job, budget)
-        job = runtime.store.resume(job_id, by=by, writes=grants)
+        store = self._runtime.store
+        if budget is None:
+            job = store.resume(job_id, by=by)
+        else:
+            job = resume_with(self._runtime_for, store.get(job_id), budget, by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return self._shown(job)

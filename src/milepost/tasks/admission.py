@@ -101,14 +101,14 @@ def is_down(error: BaseException) -> bool:
 
 
 _GATES: WeakKeyDictionary[Any, dict[str, Gate]] = WeakKeyDictionary()
-"""Global state department: the gates of each store in use, which all tasks share."""
+"""Global state department: the gates before the limits of each store in use."""
 
 
 def gate_of(
     runtime: Runtime, key: str, limit: Limit | None, breaker: Mapping[str, Any] | None
 ) -> Gate:
     """Return this process's gate for *key*; the first task that asks declares it."""
-    gates = _GATES.setdefault(runtime.store, {})
+    gates = _GATES.setdefault(runtime.store.limits, {})
     declared = f"{key} {limit} {breaker}"
     gate = gates.get(declared)
     if gate is None:

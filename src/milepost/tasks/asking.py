@@ -44,7 +44,13 @@ from milepost.model import JobStatus
 from milepost.tasks.admission import NO_ESTIMATE, Admission, Gate
 from milepost.tasks.family import FamilyBudget
 from milepost.tasks.parsing import Misfit, repaired
-from milepost.tasks.questions import Question, kept, replayed
+from milepost.tasks.questions import (
+    OF_ONE_QUESTION,
+    Question,
+    kept,
+    kept_error,
+    replayed,
+)
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds: bounds of what the exponential back-off may choose from."""
@@ -90,6 +96,15 @@ class Asker:
         self._clock = attempt.runtime.clock
 
     async def ask(self, question: Question, answer: Mapping[str, Any] | None) -> LLMResponse:
+        """Return the answer to a question, as :meth:`outcome` has it, or raise its error."""
+        outcome = await self.outcome(question, answer)
+        if isinstance(outcome, LLMError):
+            raise outcome
+        return outcome
+
+    async def outcome(
+        self, question: Question, answer: Mapping[str, Any] | None
+    ) -> LLMResponse | LLMError:
         """Return the answer on record, or ask and put it there.
 
         Args:
@@ -110,9 +125,16 @@ class Asker:
         if question.failures >= self.terms.tries:
             problem = f"sent {question.failures} times, and no answer came or its worker died"
             raise LLMAnswerLostError(*_who(question.request), problem)
-        response = await self._converse(question)
+        outcome: LLMResponse | LLMError
+        try:
+            outcome = await self._converse(question)
+        except tuple(OF_ONE_QUESTION.values()) as exc:
+            if not question.keeps_error:
+                raise
+            outcome = exc
+            self.calls.note_answer(question.path, kept_error(question, exc))
         await self.calls.save_answer(question.path)
-        return response
+        return outcome
 
     async def _converse(self, question: Question) -> LLMResponse:
         """Ask, and ask for repair while the answer does not fit."""

@@ -128,6 +128,7 @@ class LLMTask(CheckpointableTask):
         key: Callable[[T], str] | None = None,
         concurrency: int = 10,
         name: str | None = None,
+        keep_errors: bool = False,
         model: str | None = None,
         response_model: Any = None,
         timeout: float | None = None,
@@ -141,6 +142,9 @@ class LLMTask(CheckpointableTask):
             key: item → string that identifies it.
             concurrency: how many calls are in flight at once.
             name: name of the map, where several may swap places in the code.
+            keep_errors: an item that the model refuses, cuts off or gets wrong, or whose
+                prompt is too long, has its error as its result, on record like an answer.
+                False: the first one ends the map.
             model: as for :meth:`llm`, and so are the others.
             response_model: as for :meth:`llm`.
             timeout: as for :meth:`llm`.
@@ -164,7 +168,7 @@ class LLMTask(CheckpointableTask):
 
         def question(item_path: str, item: T) -> Question:
             request = self._request(asked(item), model, response_model, timeout, parameters)
-            return Question(item_path, request, shape)
+            return Question(item_path, request, shape, keep_errors)
 
         return self._run_here(
             lambda: map_questions(

@@ -7,6 +7,7 @@ from typing import Any
 from milepost.engine.journal import NEVER, Journal
 from milepost.engine.loops import check_key
 from milepost.engine.scope import Scope
+from milepost.errors import LLMError
 from milepost.interrupts import Cancel, Superseded
 from milepost.llm import LLMResponse
 from milepost.tasks.asking import Asker
@@ -42,7 +43,7 @@ async def map_questions(
     key: Callable[[Any], str] | None,
     question: Callable[[str, Any], Question],
     concurrency: int,
-) -> list[LLMResponse]:
+) -> list[LLMResponse | LLMError]:
     """Ask about every item; see :meth:`milepost.tasks.llm.LLMTask.llm_map`.
 
     Args:
@@ -58,13 +59,15 @@ async def map_questions(
     answers = asker.calls.answers(path)
     if not answers:
         journal.stored.check_fit(journal.scope, f"map {path!r}")
-    work, responses = CallMap(path, len(known)), {}
+    work = CallMap(path, len(known))
+    responses: dict[str, LLMResponse | LLMError] = {}
     todo = iter(known.items())
 
     async def take_turns() -> None:
         for name, item in todo:
             asked = question(f"{path}:{name}", item)
-            responses[name] = await asker.ask(asked, answers.pop(name, None))
+            ask = asker.outcome if asked.keeps_error else asker.ask
+            responses[name] = await ask(asked, answers.pop(name, None))
             work.done += 1
 
     journal.open(work)

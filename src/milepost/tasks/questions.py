@@ -5,8 +5,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from milepost.errors import (
+    LLMContextTooLongError,
+    LLMError,
+    LLMInvalidOutputError,
+    LLMRefusedError,
+    LLMTruncatedError,
+)
 from milepost.llm import NO_USAGE, Finish, LLMRequest, LLMResponse, Usage
 from milepost.tasks.parsing import Shape
+
+OF_ONE_QUESTION: Mapping[str, type[LLMError]] = {
+    kind.__name__: kind
+    for kind in (LLMContextTooLongError, LLMInvalidOutputError, LLMRefusedError, LLMTruncatedError)
+}
+"""The errors that tell of one question and of no other."""
 
 
 @dataclass(slots=True)
@@ -17,6 +30,7 @@ class Question:
         path: where in the code it is asked.
         request: what is asked first.
         shape: what the answer must be; None: any text.
+        keeps_error: whether an error of this question alone is put on record as its answer.
         tries: how often this attempt has sent it.
         failures: how often it was sent in vain, by earlier attempts too.
         usage: what its turns have used.
@@ -27,6 +41,7 @@ class Question:
     path: str
     request: LLMRequest
     shape: Shape | None
+    keeps_error: bool = False
     mark: str = ""
     tries: int = 0
     failures: int = 0
@@ -63,8 +78,16 @@ def kept(question: Question, response: LLMResponse) -> dict[str, Any]:
     }
 
 
-def replayed(answer: Mapping[str, Any], shape: Shape | None) -> LLMResponse:
-    """Return the answer that :func:`kept` has put on record."""
+def kept_error(question: Question, error: LLMError) -> dict[str, Any]:
+    """Return what is put on record of a question that has no answer."""
+    return {"mark": question.mark, "error": [type(error).__name__, *error.args]}
+
+
+def replayed(answer: Mapping[str, Any], shape: Shape | None) -> LLMResponse | LLMError:
+    """Return what :func:`kept` or :func:`kept_error` has put on record."""
+    if "error" in answer:
+        kind, *facts = answer["error"]
+        return OF_ONE_QUESTION[kind](*facts)
     return LLMResponse(
         answer["text"],
         Usage(*answer["usage"]),
