@@ -208,6 +208,20 @@ def test_a_chord_of_encrypted_tasks(make_secret_site, kind):
     assert find_canary(site) == set()
 
 
+@pytest.mark.parametrize("pool", ["solo", "threads", "gevent", "spawn"])
+def test_every_pool_keeps_secrets(make_secret_site, pool):
+    """Also in processes that start afresh, and get the app by pickle."""
+    conf = {"worker_pool_start_method": "spawn"} if pool == "spawn" else {}
+    site = make_secret_site("redis", conf=conf)
+    site.start_worker(pool="prefork" if pool == "spawn" else pool, options=LOUD)
+    kept = site.app.tasks["keep_secrets"].delay(CANARY)
+    failed = site.app.tasks["fail_secretly"].delay(CANARY)
+    assert kept.get(timeout=30) == [CANARY, None]
+    with pytest.raises(JobFailedError, match=CANARY):
+        failed.get(timeout=30)
+    assert find_canary(site) == set()
+
+
 def test_a_plain_task_behind_an_encrypted_one_gets_ciphertext(make_secret_site):
     """Who has the key may open it; nothing is leaked on the way."""
     site = make_secret_site("redis")
