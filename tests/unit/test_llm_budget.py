@@ -54,6 +54,25 @@ def test_a_spent_budget_pauses_the_job():
     assert spend(bench).tokens == 45
 
 
+def test_a_body_that_catches_everything_does_not_go_on_without_a_budget():
+    """It asked in a loop that lets nothing through: no success with most of it undone."""
+
+    def body(task):
+        texts = []
+        for i in range(10):
+            try:
+                texts.append(task.llm("p", key=str(i), max_tokens=10).text)
+            except BaseException:
+                texts.append(None)
+        return texts
+
+    bench = bench_of(body, llm_budget=Budget(tokens=50))
+    bench.attempt()
+    assert bench.job.status is JobStatus.PAUSED
+    assert bench.job.reason.startswith("budget: ")
+    assert len(bench.model.asked) == 3
+
+
 def test_a_budget_survives_deaths():
     """Ten attempts spend no more than one would, ambiguous calls included."""
     model = ScriptedModel(*[Killed(), "a"] * 20)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from milepost.budget import Budget, Spend
 from milepost.engine.work import Attempt
 from milepost.errors import CheckpointError, ConfigurationError, LLMPriceUnknownError
+from milepost.interrupts import Interrupt
 from milepost.limits import Limit
 from milepost.llm import LLMClient, LLMRequest, Prices, Usage
 from milepost.tasks.admission import STANDARD, Gate, gate_of
@@ -250,7 +251,15 @@ class LLMTask(CheckpointableTask):
 
     def _run_here(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Return an awaitable in an async task, and its result in a sync one."""
-        return make() if self.milepost_is_async else drive(make)
+        journal = self.attempt.journal
+
+        async def run() -> Any:
+            try:
+                return await make()
+            except Interrupt as stop:
+                journal.stop(stop)  # so that a body which catches it is stopped again
+
+        return run() if self.milepost_is_async else drive(run)
 
 
 async def _text_of(response: Awaitable[Any]) -> str:
