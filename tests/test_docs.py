@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 from celery import Task
 
-from milepost import CheckpointableTask, JobStatus, errors, events
+from milepost import CheckpointableTask, JobStatus, errors, events, hookspecs
+from milepost.jobtype import JobType
 from milepost.model import Job, Refusal, Signal
+from milepost.plugins import Plugin, Plugins, PluginState
+from milepost.registry import TaskRegistry
+from milepost.security.permissions import Action
 from milepost.settings import Settings
 from milepost.stores import SCHEMES
 
@@ -274,6 +278,36 @@ def test_every_event_is_documented() -> None:
         assert row, event.__name__
         for field in fields(event):
             assert f"`{field.name}`" in row[0], f"{event.__name__}.{field.name}"
+
+
+def test_every_hook_is_documented() -> None:
+    """With its arguments as the code has them; and there is no hook that nobody collects."""
+    text = reference("hooks")
+    hooks = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("milepost_")}
+    for name, hook in hooks.items():
+        arguments = ", ".join(inspect.signature(hook).parameters)
+        assert re.search(rf"^\| `{name}\({arguments}\)` \|", text, re.MULTILINE), name
+        assert inspect.getdoc(hook), name
+    kinds = {field.name for field in fields(Plugins)} - {"found"}
+    assert set(hooks) == {f"milepost_{kind}" for kind in kinds}
+    for word in (*PluginState, *(field.name for field in fields(Plugin))):
+        assert f"`{word}`" in text, word
+
+
+def test_the_registry_is_documented() -> None:
+    """Every method, and every field of a job type."""
+    text = reference("registry")
+    for name, part in vars(TaskRegistry).items():
+        if inspect.isfunction(part) and not name.startswith("_"):
+            assert f"`{name}(" in text, name
+    for field in fields(JobType):
+        assert f"| `{field.name}` |" in text, field.name
+
+
+def test_every_action_is_documented() -> None:
+    """With what asks for it."""
+    rows = re.findall(r"^\| (`.*`) \|", (DOCS / "how-to/permissions.md").read_text(), re.MULTILINE)
+    assert {word for row in rows for word in re.findall(r"`(\w+)`", row)} >= set(Action)
 
 
 @pytest.mark.parametrize("words", [JobStatus, Refusal, Signal], ids=lambda e: e.__name__)

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,18 +13,31 @@ from milepost.clock import Clock, SystemClock
 from milepost.codec import Codec
 from milepost.codecs.encrypted import Cipher
 from milepost.codecs.json import JsonCodec
-from milepost.codecs.keyring import Source, open_keys
+from milepost.codecs.keyring import KeyProvider, Source, open_keys
+from milepost.discovery import load_plugins
 from milepost.errors import ConfigurationError
 from milepost.jobs import CeleryJobManager, rotation
 from milepost.observer import Emitter, Observer
+from milepost.registry import ATTRIBUTE as REGISTRY
+from milepost.registry import TaskRegistry
+from milepost.routing import FeatureFlags, JobRouter, MigrationTracker, RollbackManager, Routing
+from milepost.routing.bundle import ATTRIBUTE as ROUTING
+from milepost.routing.bundle import RoutingRuntime, put_together
 from milepost.runtime import ATTRIBUTE, CIPHER, Runtime
+from milepost.security.permissions import Permissions, Policy
+from milepost.security.serializers import refuse_pickle
 from milepost.settings import Settings, read_settings
 from milepost.store import Store
 from milepost.stores import open_store
 
 REDIS = ("redis", "rediss")
+FROM_PLUGIN = "plugin:"
+"""What the keys begin with that a plugin provides; the name that it gives to them follows."""
 SPAWNED = "FORKED_BY_MULTIPROCESSING"
 """Environment variable of Celery's: pool processes start afresh, by import instead of fork."""
+
+BEFORE_CONFIGURATION = ("blocked_plugins", "strict_plugins")
+"""Settings that are needed before Celery's configuration may be read."""
 
 
 class Milepost:
@@ -33,16 +46,20 @@ class Milepost:
     Args:
         app: the Celery app.
         store: URL of the store, or a store. None: the Redis that Celery uses.
-        codec: how values become bytes. None: JSON.
-        keys: where the keys of encrypted tasks are; see
+        codec: how values become bytes, or the name that a plugin gives to it. None: JSON.
+        keys: where the keys of encrypted tasks are, or ``plugin:<name>``; see
             :func:`milepost.codecs.keyring.open_keys`.
         observers: called with every event; see :mod:`milepost.events`.
+        policy: who may do what, or the name that a plugin gives to it; see
+            :mod:`milepost.security.permissions`. None: everybody everything.
+        plugins: plugins that are not installed as such; see :mod:`milepost.hookspecs`.
         clock: for tests.
+        routing: the other system that jobs are moving from, if there is one.
         settings: any of :class:`milepost.settings.Settings`.
 
     Raises:
-        ConfigurationError: an unknown setting, an unusable value, an unknown store URL, or
-            an app that has a milepost already.
+        ConfigurationError: an unknown setting, an unusable value, an unknown store URL, an
+            app that has a milepost already, or plugins that do not go together.
         MissingExtraError: the store's driver is not installed; the message has the pip line.
     """
 
@@ -51,26 +68,43 @@ class Milepost:
         app: Any,
         *,
         store: str | Store | None = None,
-        codec: Codec | None = None,
+        codec: str | Codec | None = None,
         keys: Source | None = None,
         observers: Sequence[Observer] = (),
+        policy: str | Policy | None = None,
+        plugins: Sequence[object] = (),
         clock: Clock | None = None,
+        routing: Routing | None = None,
         **settings: Any,
     ) -> None:
         if getattr(app, ATTRIBUTE, None) is not None:
             raise ConfigurationError(f"the Celery app {app.main!r} has a milepost already")
         self.app = app
-        self.jobs = CeleryJobManager(app)
         self._given = {**settings, "store": store if isinstance(store, str) else None}
+        early = read_settings(self._given, {})
+        self._early = {name: getattr(early, name) for name in BEFORE_CONFIGURATION}
+        self.plugins = load_plugins(
+            plugins, blocked=early.blocked_plugins, strict=early.strict_plugins
+        )
         self._keys = keys
         self._store = None if isinstance(store, str) else store
-        self._codec = codec or JsonCodec()
-        self._emit = Emitter(observers)
+        if early.store is not None and self._store is None:
+            open_store(early.store, early, self.plugins.stores)  # fail where the mistake is made
+        self._codec = self._made("codecs", codec) or JsonCodec()
+        self._policy = self._made("permission_policies", policy)
+        self._observers = tuple(observers)
         self._clock = clock or SystemClock()
         self._cipher: Cipher | None = None
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
-        self._check_what_was_given()
+        self.registry = TaskRegistry(app)
+        for brought in self.plugins.job_types:
+            self.registry.bring(brought.what, brought.owner)
+        self.jobs = CeleryJobManager(app)
+        self._make_cipher(early)  # fail where the mistake is made
+        self._routing = put_together(
+            app, self._named(routing or Routing()), self.registry, self._provide
+        )
         self._serve(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
@@ -90,12 +124,35 @@ class Milepost:
         """The store in use."""
         return self._provide().store
 
-    def _check_what_was_given(self) -> None:
-        """Fail where the mistake is made; what Celery's configuration adds is read later."""
-        settings = read_settings(self._given, {})
-        if settings.store is not None:
-            open_store(settings.store, settings)
-        self._make_cipher(settings)
+    @property
+    def router(self) -> JobRouter:
+        """Where jobs are created while two systems run them."""
+        return self._routing.router
+
+    @property
+    def flags(self) -> FeatureFlags:
+        """The feature flags, which decide where jobs go."""
+        return self._routing.flags
+
+    @property
+    def migrations(self) -> MigrationTracker:
+        """How far each job type is on its way to Celery."""
+        return self._routing.migrations
+
+    @property
+    def rollbacks(self) -> RollbackManager:
+        """The way back."""
+        return self._routing.rollbacks
+
+    def _made(self, kind: str, given: Any) -> Any:
+        """Return what was given, or what a plugin makes under that name."""
+        return self.plugins.make(kind, given) if isinstance(given, str) else given
+
+    def _named(self, routing: Routing) -> Routing:
+        """Return what was said of routing, with what plugins make in place of their names."""
+        sources = [self._made("flag_sources", source) for source in routing.flags]
+        legacy = self._made("legacy_managers", routing.legacy)
+        return replace(routing, legacy=legacy, flags=sources)
 
     def _serve_twins(self) -> None:
         """In a spawned pool process, serve the app that Celery brings there by pickle too.
@@ -112,17 +169,24 @@ class Milepost:
             self._serve(app)
 
     def _serve(self, app: Any) -> None:
-        declare = partial(self._declare_rotation, app)
-        if app.finalized:
-            declare()
-        else:
-            app.on_after_finalize.connect(declare, weak=False)
+        """Let an app find all that is its milepost's, on itself."""
         setattr(app, ATTRIBUTE, self._provide)
+        setattr(app, REGISTRY, self.registry)
+        setattr(app, ROUTING, self._provide_routing)
         setattr(app, CIPHER, self._provide_cipher)
         app.milepost_codec = self._codec
+        if app.finalized:
+            self._make_tasks(app)
+        else:
+            app.on_after_finalize.connect(self._make_tasks, sender=app)
 
-    def _declare_rotation(self, app: Any, **_: Any) -> None:
-        rotation.declare(app, lambda: self._provide_cipher() is not None)
+    def _make_tasks(self, sender: Any, **_: Any) -> None:
+        """Make the tasks that are declared by their classes, once the app has the others."""
+        self.registry.make_tasks(sender)
+        rotation.declare(sender, lambda: self._provide_cipher() is not None)
+
+    def _provide_routing(self) -> RoutingRuntime:
+        return self._routing
 
     def _provide_cipher(self) -> Cipher | None:
         if self._cipher is None:
@@ -134,7 +198,12 @@ class Milepost:
         if source is None:
             return None
         compression = None if settings.compression == "none" else settings.compression
-        return Cipher(open_keys(source), compression)
+        return Cipher(self._opened(source), compression)
+
+    def _opened(self, source: Source) -> KeyProvider:
+        if isinstance(source, str) and source.startswith(FROM_PLUGIN):
+            source = self.plugins.make("key_providers", source.removeprefix(FROM_PLUGIN))
+        return open_keys(source)
 
     def _provide(self) -> Runtime:
         if self._runtime is None:
@@ -145,12 +214,33 @@ class Milepost:
 
     def _make(self) -> Runtime:
         settings = read_settings(self._given, self.app.conf)
+        self._refuse_what_comes_late(settings)
+        if not settings.allow_pickle:
+            refuse_pickle(self.app.conf)
         store = self._store
         if store is None:
-            store = open_store(settings.store or redis_of(self.app), settings)
+            url = settings.store or redis_of(self.app)
+            store = open_store(url, settings, self.plugins.stores)
+        observers = (*self._observers, *(make() for make in self.plugins.observers.values()))
+        emit = Emitter(observers)
         return Runtime(
-            settings, store, self._codec, self._clock, self._emit, self._provide_cipher()
+            settings,
+            store,
+            self._codec,
+            self._clock,
+            emit,
+            Permissions(self._policy, emit),
+            self.plugins,
+            self._provide_cipher(),
         )
+
+    def _refuse_what_comes_late(self, settings: Settings) -> None:
+        for name, early in self._early.items():
+            if getattr(settings, name) != early:
+                raise ConfigurationError(
+                    f"{name} in Celery's configuration comes too late: plugins are loaded when "
+                    f"Milepost(app) is made. Give it there, or as MILEPOST_{name.upper()}"
+                )
 
 
 def take_whole_files(sender: Any, **_: Any) -> None:

@@ -1,5 +1,6 @@
 """Time, as a thing that is handed in, so that tests own it."""
 
+import asyncio
 import time
 from typing import Protocol
 
@@ -19,6 +20,10 @@ class Clock(Protocol):
         """Block for *seconds*."""
         ...
 
+    async def rest(self, seconds: float) -> None:
+        """Let other coroutines run for *seconds*."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -26,3 +31,4 @@ class SystemClock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)
+    rest = staticmethod(asyncio.sleep)

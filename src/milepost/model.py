@@ -305,6 +305,8 @@ class Refusal(StrEnum):
     """The job waits for a resume."""
     STALE = "stale"
     """The delivery is older than what the record has seen."""
+    EARLY = "early"
+    """The job snoozes, and nobody is to send it before its moment: a copy was left over."""
 
 
 @dataclass(frozen=True, slots=True)

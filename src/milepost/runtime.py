@@ -8,6 +8,8 @@ from milepost.codec import Codec
 from milepost.codecs.encrypted import Cipher
 from milepost.errors import ConfigurationError, NoKeysError
 from milepost.observer import Emitter
+from milepost.plugins import NO_PLUGINS, Plugins
+from milepost.security.permissions import ALL_ALLOWED, Permissions
 from milepost.settings import Settings
 from milepost.store import Store
 
@@ -21,6 +23,8 @@ class Runtime:
     codec: Codec
     clock: Clock
     emit: Emitter
+    permissions: Permissions = ALL_ALLOWED
+    plugins: Plugins = NO_PLUGINS
     cipher: Cipher | None = None
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -34,6 +34,15 @@ class Settings:
         record_at: ``publish`` writes the record before the message is sent, ``start`` when
             a worker first claims the job (one command less for the publisher, but a
             message lost before its start is then lost).
+        max_input_bytes: how much a job may be given: bytes of all texts together.
+        max_input_depth: how many containers within each other it may be given.
+        max_input_text: characters of the longest text it may be given.
+        allow_pickle: whether the app may accept messages that run code when they are read.
+        allow_older_versions: whether a worker may start whose tasks have an older
+            ``checkpoint_version`` than the store has seen; their newer jobs are parked.
+        blocked_plugins: names of plugins or of their distributions that are not loaded;
+            patterns. Like the next, it is needed before Celery's configuration is read.
+        strict_plugins: whether a plugin that fails to load is an error, not a warning.
     """
 
     store: str | None = None
@@ -51,12 +60,26 @@ class Settings:
     keys: str | None = None
     compression: str = "zlib"
     record_at: str = "publish"
+    max_input_bytes: int = 1024 * 1024
+    max_input_depth: int = 20
+    max_input_text: int = 100_000
+    allow_pickle: bool = False
+    allow_older_versions: bool = False
+    blocked_plugins: tuple[str, ...] = ()
+    strict_plugins: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
                 raise ConfigurationError(f"{name} = {value!r}: it must be a number above 0")
+        for name in _TRUTHS:
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} = {getattr(self, name)!r}: True or False")
+        names: Any = self.blocked_plugins
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(f"blocked_plugins = {names!r}: it must be a list of names")
+        object.__setattr__(self, "blocked_plugins", tuple(names))
         if not isinstance(self.max_crashes, int) or self.max_crashes < 0:
             raise ConfigurationError(
                 f"max_crashes = {self.max_crashes!r}: it must be a whole number from 0"
@@ -89,8 +112,26 @@ _POSITIVE = (
     "retention",
     "max_value_bytes",
     "store_timeout",
+    "max_input_bytes",
+    "max_input_depth",
+    "max_input_text",
 )
-_READ = {
+_TRUTHS = ("allow_pickle", "allow_older_versions", "strict_plugins")
+
+
+def _truth(text: str) -> bool:
+    """Read yes or no, as people write it into an environment."""
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+        text.strip().lower()
+    ]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+_READ: dict[str, Callable[[str], Any]] = {
     "store": str,
     "namespace": str,
     "record_at": str,
@@ -98,6 +139,11 @@ _READ = {
     "compression": str,
     "max_crashes": int,
     "max_value_bytes": int,
+    "max_input_bytes": int,
+    "max_input_depth": int,
+    "max_input_text": int,
+    "blocked_plugins": _names,
+    **dict.fromkeys(_TRUTHS, _truth),
 }
 
 
@@ -138,7 +184,8 @@ def _from_text(name: str, text: str | None) -> Any:
         return None
     try:
         return _READ.get(name, float)(text)
-    except ValueError:
+    except (KeyError, ValueError):
+        kind = "1 or 0, true or false, yes or no" if name in _TRUTHS else "a number"
         raise ConfigurationError(
-            f"environment variable MILEPOST_{name.upper()} = {text!r}: it must be a number"
+            f"environment variable MILEPOST_{name.upper()} = {text!r}: it must be {kind}"
         ) from None

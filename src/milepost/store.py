@@ -5,10 +5,12 @@ store's side. Stores never call the engine, never log, and read only their own c
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Protocol
 
 from milepost.documents import Documents
 from milepost.history import Act
+from milepost.limits import Limits
 from milepost.model import (
     Claim,
     Delivery,
@@ -24,6 +26,7 @@ from milepost.model import (
 )
 from milepost.query import Page, Query
 
+NO_WRITES: Mapping[str, bytes] = MappingProxyType({})
 FINISH_AFTER = 10.0
 """Seconds after which a keeper looks whether Celery was told of a job's cancellation."""
 
@@ -59,6 +62,11 @@ class Store(Protocol):
         """What processes share in this store beside jobs."""
         ...
 
+    @property
+    def limits(self) -> Limits:
+        """How much those who share this store may ask of others."""
+        ...
+
     def create(self, job: NewJob) -> bool:
         """Record a job that is about to be sent.
 
@@ -82,7 +90,9 @@ class Store(Protocol):
         2. terminal: refused, SETTLED; paused: refused, PAUSED;
         3. ``delivery.number`` below the record's: refused, STALE;
         4. running, lease live, and the number not above the record's: refused, HELD;
-        5. otherwise granted. Was it running under a lapsed lease, that was a crash:
+        5. scheduled for a later moment, at which the recovery is to send it (settled without
+           ``resend_after``), and the number not above the record's: refused, EARLY;
+        6. otherwise granted. Was it running under a lapsed lease, that was a crash:
            ``crashes`` and ``strikes`` grow. A higher number under a live lease is a retry
            that overtook its predecessor's end: no crash.
 
@@ -206,10 +216,16 @@ class Store(Protocol):
         """
         ...
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
         """Make a paused job PENDING and due at once. A running one loses a waiting PAUSE.
 
         Any other job that has not ended is left as it is.
+
+        Args:
+            job_id: which job.
+            by: who asks, for the history.
+            writes: fields of the checkpoint to set, of a job that was paused; else nothing
+                is written.
 
         Returns:
             The record afterwards.
@@ -217,6 +233,7 @@ class Store(Protocol):
         Raises:
             JobNotFoundError: no record.
             InvalidTransitionError: the job has ended.
+            ValueTooLargeError: a value is larger than the limit; nothing is changed.
         """
         ...
 
@@ -325,25 +342,4 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back connections. The store opens new ones if it is used again."""
-        ...
-
-
-@runtime_checkable
-class Transactional(Protocol):
-    """A store that can write a checkpoint inside a transaction of the user's."""
-
-    def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:
-        """Write a checkpoint on the user's connection, without committing it.
-
-        Args:
-            connection: a SQLAlchemy session or connection, or a DB-API connection, to the
-                database the store is in.
-            lease: as for :meth:`Store.commit`.
-            delta: as for :meth:`Store.commit`.
-
-        Raises:
-            LeaseLostError: as for :meth:`Store.commit`. The user's transaction must be
-                rolled back.
-            NotTransactionalError: the connection is not one to the store's database.
-        """
         ...

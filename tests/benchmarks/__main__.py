@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import commands, encryption, imports, loops, maps, resume, steps, workers
+from benchmarks import (
+    commands,
+    encryption,
+    imports,
+    limits,
+    llm,
+    loops,
+    maps,
+    resume,
+    routing,
+    steps,
+    workers,
+)
 from benchmarks.figures import Figure, not_measured, table
 from benchmarks.ground import Ground, NotHereError, stay_on_one_core
 
@@ -27,6 +39,9 @@ SUBJECTS: dict[str, Subject] = {
     "keys": resume.with_keys,
     "resume": resume.with_steps,
     "map": maps.measure,
+    "llm": llm.measure,
+    "limits": limits.measure,
+    "routing": routing.measure,
     "solo": workers.solo,
     "prefork": workers.prefork,
     "import": imports.measure,

@@ -1,7 +1,8 @@
 """Real attempts of a real task, without a worker: Celery's request, the door, the engine."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from celery import Celery
@@ -18,19 +19,27 @@ class Carrier:
 
     Args:
         store: URL of the store.
+        base: the task's base class, and what else its class declares.
         settings: of milepost.
     """
 
-    def __init__(self, store: str, **settings: Any) -> None:
+    def __init__(
+        self,
+        store: str,
+        base: Any = CheckpointableTask,
+        declared: Mapping[str, Any] = MappingProxyType({}),
+        **settings: Any,
+    ) -> None:
         app = Celery("benchmarks", broker="memory://", set_as_current=False)
         self.runtime = Milepost(app, store=store, **settings).runtime
 
         @app.task(
-            base=CheckpointableTask,
+            base=base,
             bind=True,
             shared=False,
             ignore_result=True,
             keep_result=False,
+            **declared,
         )
         def carried(task: Any, body: Body) -> Any:
             return body(task)

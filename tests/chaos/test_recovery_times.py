@@ -13,7 +13,7 @@ import time
 import pytest
 from workers import wait_until
 
-pytestmark = [pytest.mark.worker, pytest.mark.campaign]
+pytestmark = [pytest.mark.worker, pytest.mark.campaign, pytest.mark.timeout(3600)]
 
 KILLS = int(os.environ.get("MILEPOST_KILLS", "3"))
 CROWD = 100

@@ -309,13 +309,13 @@ def test_jobs_are_read():
 
     made = app.milepost.jobs.create(work, queue="elsewhere")
     deliver(work, job_id=app.milepost.jobs.create(work).id)
-    read = look_at_jobs(app)
+    read = look_at_jobs(app, app.milepost.jobs)
     assert read.waiting == {"elsewhere": 1}
     assert (read.stalled, read.parked, read.crashed, read.cut) == ((), (), (), False)
     assert read.skew == 0.0
     assert read.longest is None
     app.milepost.jobs.pause(made.id)
-    assert look_at_jobs(app).waiting == {}
+    assert look_at_jobs(app, app.milepost.jobs).waiting == {}
 
 
 def test_chords_are_seen():
@@ -327,7 +327,7 @@ def test_chords_are_seen():
         return None
 
     def age():
-        return look_at_jobs(app).chord
+        return look_at_jobs(app, app.milepost.jobs).chord
 
     work.apply_async()
     assert age() is None

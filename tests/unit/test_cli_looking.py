@@ -19,7 +19,7 @@ from milepost.integrations.cli import jobs, looking
 from milepost.integrations.cli.codes import Exit
 from milepost.integrations.cli.looking import position
 from milepost.integrations.cli.screen import Screen, aligned, clean, jsonable, without_secrets
-from milepost.jobs import manager
+from milepost.jobs import reading
 
 
 class Thing:
@@ -169,7 +169,7 @@ def test_explain_does_not_wait_for_a_silent_broker(app, monkeypatch):
     """The record's answer comes, with a word about the rest."""
     job = create(app)
     monkeypatch.setattr(looking, "PATIENCE", 0.1)
-    monkeypatch.setattr(manager, "consumers_for", lambda *_: time.sleep(20))
+    monkeypatch.setattr(reading, "consumers_for", lambda *_: time.sleep(20))
     done = run(app, "explain", job.id, "--timeout", "0.1")
     assert (done.code, "It has waited for a worker" in done.out) == (0, True)
     assert "could not be asked" in done.err

@@ -53,7 +53,7 @@ def make_app(serializer="json"):
     app.conf.task_serializer = serializer
     app.conf.accept_content = ["json", "pickle", "yaml"]
     keys = Switch(replace(OLD, is_current=True), NEW, ACME)
-    milepost = Milepost(app, store=MemoryStore(FakeClock()), keys=keys)
+    milepost = Milepost(app, store=MemoryStore(FakeClock()), keys=keys, allow_pickle=True)
 
     @app.task(base=EncryptedTask, bind=True, shared=False)
     def work(self, word, tenant=""):

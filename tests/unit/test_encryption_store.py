@@ -7,7 +7,7 @@ import pytest
 from harness import Bench, Killed, crash_everywhere
 from milepost.codecs.encrypted import Cipher, is_record
 from milepost.codecs.keyring import Key, Keyring
-from milepost.engine.attempt import Completed, Stopped
+from milepost.engine.endings import Completed, Stopped
 from milepost.errors import PlaintextError, TamperedError, ValueTooLargeError
 from milepost.model import Delta, JobStatus, Progress, Settlement, Signal
 from milepost.stores.memory import MemoryStore

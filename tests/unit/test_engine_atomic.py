@@ -161,19 +161,21 @@ def test_no_item_is_done_twice_whenever_the_commit_dies(shop, after):
 
 @pytest.mark.parametrize("where", ["body", "commit"])
 def test_an_error_rolls_both_back(shop, where):
-    """A failed transaction leaves neither the work nor the position behind."""
+    """A failed transaction leaves behind neither the work, nor the position, nor the state."""
     fails = [True]
 
     def body(task):
         for item in task.iterate(range(4)):
             with task.atomic(shop.db) as session:
                 session.execute("INSERT INTO done VALUES (?)", (item,))
+                task.state["count"] = task.state.get("count", 0) + 1
                 if item == 2 and fails:
                     if where == "body":
                         fails.clear()
                         raise ValueError("not this one")
                     session.execute("PRAGMA foreign_keys = ON")
                     session.execute("INSERT INTO child VALUES (99)")
+        return task.state["count"]
 
     shop.db.executescript(
         "PRAGMA foreign_keys = ON; CREATE TABLE parent (id PRIMARY KEY);"
@@ -185,7 +187,7 @@ def test_an_error_rolls_both_back(shop, where):
     assert shop.done == [0, 1]
     assert bench.job.progress.done == 2
     fails.clear()
-    bench.attempt()
+    assert bench.attempt().value == 4
     assert shop.done == [0, 1, 2, 3]
 
 

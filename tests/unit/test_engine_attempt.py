@@ -1,5 +1,6 @@
 """One worker carrying one job: signals, fences, a store that stays away, limits, size."""
 
+import asyncio
 import itertools
 from contextlib import suppress
 from unittest.mock import ANY
@@ -7,8 +8,8 @@ from unittest.mock import ANY
 import pytest
 
 from harness import JOB, Bench, Killed, lost, retry, unavailable
-from milepost.engine.attempt import Unclaimed
-from milepost.errors import CrashLimitError, StoreUnavailableError
+from milepost.engine.endings import Unclaimed
+from milepost.errors import CrashLimitError, StoreError, StoreUnavailableError
 from milepost.events import (
     CheckpointSaved,
     DeliveryDropped,
@@ -479,3 +480,97 @@ def test_observers_are_told():
         CheckpointSaved(JOB, 1, 1, 2),
         JobSettled(JOB, "task", 1, JobStatus.SUCCEEDED, None),
     ]
+
+
+# -- bodies that catch everything ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+@pytest.mark.parametrize("after", ["return", "raise", "step", "loop"])
+def test_a_body_that_catches_everything_is_stopped_again(signal, after):
+    """A loop that was left half done is no success, and nothing new begins behind it."""
+    begun = []
+
+    def body(task):
+        try:
+            for item in task.iterate(range(5), every=1):
+                if item == 2:
+                    bench.signal(signal)
+        except BaseException as exc:
+            if after == "raise":
+                raise RuntimeError("the batch failed") from exc
+        if after == "step":
+            task.step(begun.append, 1)
+        elif after == "loop":
+            begun.extend(task.iterate([1]))
+
+    bench = Bench(body)
+    assert bench.attempt().status is bench.job.status is STATUS[signal]
+    assert bench.job.progress == Progress(3, 5)
+    assert not begun
+
+
+def test_an_item_that_catches_its_interrupt_is_not_done():
+    """The loop around it does not count it, and what it has recorded stays recorded."""
+    calls = []
+
+    def body(task):
+        for day in task.iterate(["mon", "tue"]):
+            try:
+                task.step(calls.append, day)
+                for row in task.iterate(range(3), name="rows", every=1):
+                    if (day, row) == ("mon", 1) and len(calls) == 1:
+                        bench.signal(Signal.PAUSE)
+            except BaseException:
+                continue
+        return list(calls)
+
+    bench = Bench(body)
+    bench.attempt()
+    assert bench.job.status is JobStatus.PAUSED
+    assert bench.job.progress.done == 0
+    bench.resume()
+    assert bench.attempt().value == ["mon", "tue"]
+
+
+def test_an_interrupt_among_gathered_results_still_stops_the_job():
+    """asyncio.gather(return_exceptions=True) hands every exception over as a value."""
+
+    async def work(number):
+        return number
+
+    async def body(task):
+        bench.signal(Signal.PAUSE)
+        steps = [task.step(work, n, name=str(n)) for n in range(3)]
+        return await asyncio.gather(*steps, return_exceptions=True)
+
+    bench = Bench(body)
+    bench.attempt()
+    assert bench.job.status is JobStatus.PAUSED
+
+
+# -- ends that are not on record ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [StoreError("disk I/O error"), TimeoutError("time limit")])
+@pytest.mark.parametrize("body", [lambda task: 1, lambda task: 1 / 0])
+def test_an_end_that_is_not_on_record_is_none(problem, body):
+    """Celery is told nothing that the record does not say; the job is carried on from there."""
+    bench = Bench(body)
+    bench.store.refuse_next = [problem]
+    assert bench.attempt().status is None
+    assert bench.job.status is JobStatus.RUNNING
+    bench.lapse()
+    assert bench.inner.due(10) == [JOB]
+    with suppress(ZeroDivisionError):
+        bench.attempt()
+    assert bench.job.status.is_terminal
+
+
+def test_a_checkpoint_that_is_refused_is_an_error_of_the_task():
+    """Trying again would not help where what is written is the trouble."""
+    bench = Bench(lambda task: task.step(len, "abc"))
+    bench.store.refuse_next = [StoreError("it cannot take that name")]
+    with pytest.raises(StoreError, match="that name"):
+        bench.attempt()
+    assert bench.job.status is JobStatus.FAILED

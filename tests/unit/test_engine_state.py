@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from harness import Bench, Killed, retry
 from milepost.errors import CheckpointError, EncodeError, ValueTooLargeError
@@ -231,6 +231,7 @@ def test_snooze_frees_the_slot_and_goes_on_later():
     bench.clock.advance(60)
     assert bench.inner.due(10) == ["job"]
     bench.attempt()
+    bench.clock.advance(60)
     assert bench.attempt().value == 3
     assert bench.job.crashes == bench.job.strikes == 0
 
@@ -272,6 +273,7 @@ def test_snooze_inside_a_loop_does_the_item_again():
 
     bench = Bench(body, judge=retry)
     bench.attempt()
+    bench.clock.advance(5)
     bench.attempt()
     assert did == [0, 1, 2, 2, 3]
 
@@ -328,3 +330,30 @@ def test_breaking_out_keeps_what_the_item_did_to_the_state():
     bench.lapse()
     assert bench.runtime.codec.decode(bench.fields["u"]) == {"last": 3}
     assert bench.attempt().value == 3
+
+
+class Renamed(BaseModel):
+    """Fields that are called otherwise where they come from, and one that is computed."""
+
+    model_config = ConfigDict(extra="forbid")
+    inner: list[Tally] = Field(default=[], alias="Inner")
+    total: int = Field(default=0, validation_alias="TOTAL", serialization_alias="sum")
+
+    @computed_field
+    def twice(self) -> int:
+        return 2 * self.total
+
+
+def test_a_model_comes_back_whatever_its_fields_are_called():
+    """Aliases and computed fields are for the outside; the state goes round by field name."""
+
+    def body(task):
+        if task.state.total == 0:
+            task.state.total = 3
+            task.state.inner.append(Tally(count=1))
+            task.snooze(0)
+        return task.state
+
+    bench = Bench(body, state_model=Renamed)
+    bench.attempt()
+    assert bench.attempt().value == Renamed.model_construct(inner=[Tally(count=1)], total=3)

@@ -8,7 +8,12 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask
-from milepost.errors import CheckpointError, ConfigurationError, InvalidTransitionError
+from milepost.errors import (
+    BrokerUnavailableError,
+    CheckpointError,
+    ConfigurationError,
+    InvalidTransitionError,
+)
 from milepost.jobs.bulk import Bulk
 from milepost.model import JobStatus, NewJob, Progress
 from milepost.stores.memory import MemoryStore
@@ -88,9 +93,9 @@ def test_a_keyed_job_stays_when_it_cannot_be_sent(app, jobs, task, monkeypatch):
         raise OSError("no broker")
 
     monkeypatch.setattr("celery.Task.apply_async", refuse)
-    with pytest.raises(OSError, match="no broker"):
+    with pytest.raises(BrokerUnavailableError, match="no broker"):
         jobs.create("work", idempotency_key="k")
-    with pytest.raises(OSError, match="no broker"):
+    with pytest.raises(BrokerUnavailableError, match="no broker"):
         jobs.create("work", task_id="unkeyed")
     monkeypatch.undo()
     assert [job.idempotency_key for job in jobs.find().jobs] == ["k"]

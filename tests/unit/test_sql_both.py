@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import threading
+import time
 import uuid
 
 import pytest
 
 from milepost.errors import LeaseLostError, StoreError
+from milepost.limits import Limit
 from milepost.model import (
     NOTHING,
     Delivery,
@@ -302,3 +304,16 @@ def test_two_namespaces_share_a_database(store, url):
     assert other.create(NewJob("j", "t", b"theirs"))
     assert (store.get("j").message, other.get("j").message) == (b"mine", b"theirs")
     other.close()
+
+
+def test_limits_that_no_longer_matter_are_purged(store, settings):
+    limits = store.limits
+    limits.acquire("old", Limit(requests=1, per=0.01))
+    limits.acquire("new", Limit(requests=1, per=600.0))
+    limits.push("pushed", 600.0)
+    limits.settle(limits.acquire("settled", Limit(tokens=9, per=0.01), 3).permit, 2)
+    time.sleep(0.05)
+    store.purge()
+    names = f"SELECT name FROM {settings.namespace}_limits ORDER BY name"
+    rows = store._call(lambda link, _: link.fetch(names, {}))
+    assert [row[0] for row in rows] == ["new", "pushed"]

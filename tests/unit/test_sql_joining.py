@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from milepost.errors import LeaseLostError, NotTransactionalError
 from milepost.model import NOTHING, Delivery, Delta, NewJob, Progress, Signal
 from milepost.settings import Settings
-from milepost.store import Transactional
 from milepost.stores import open_store
+from milepost.transactional import Transactional
 
 A = Delta({"a": b"\0\xff", "b": b"2"}, ("old",), Progress(3, 9))
 

@@ -1,6 +1,7 @@
 """Every way to call a durable task: delivered, eagerly, directly, sync and async."""
 
 import asyncio
+import functools
 
 import celery
 import pytest
@@ -557,3 +558,56 @@ def test_any_task_can_be_made_durable(app):
 
     assert deliver(job).value == 7
     assert record(app).status is JobStatus.SUCCEEDED
+
+
+def logged(function):
+    """Wrap a function as decorators do, which know nothing of coroutines."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("cover", [logged, lambda function: function])
+@pytest.mark.parametrize("how", ["delivered", "apply"])
+def test_an_async_body_behind_a_plain_function_runs(app, how, cover):
+    """A decorator or pydantic's validation hides the async def; its coroutine is not the result."""
+
+    @app.task(base=CheckpointableTask, bind=True, pydantic=True)
+    @cover
+    async def add(self, order: Order):
+        await asyncio.sleep(0)
+        return sum_of(self, order.numbers)
+
+    assert CALLS[how](add, {"numbers": [1, 2]}) == 3
+
+
+def test_an_async_body_behind_a_plain_function_runs_when_called_directly(app):
+    """There it cannot be awaited: the call gives what the coroutine returns."""
+
+    @app.task(base=CheckpointableTask, bind=True)
+    @logged
+    async def add(self, numbers):
+        return sum_of(self, numbers)
+
+    assert add([1, 2]) == 3
+
+
+def test_a_thread_of_the_bodys_own_has_no_attempt(app):
+    """asyncio.to_thread takes the context along; what is recorded there could get lost."""
+
+    @app.task(base=CheckpointableTask, bind=True)
+    async def spread(self):
+        assert await asyncio.to_thread(len, "ab") == 2
+        for use in (lambda: self.step(len, "ab"), lambda: self.state, self.checkpoint):
+            with pytest.raises(CheckpointError, match="in the thread that runs it"):
+                await asyncio.to_thread(use)
+        return self.step(len, "abc")
+
+    async def eagerly():
+        return spread.apply().get()
+
+    assert deliver(spread).value == spread.apply().get() == asyncio.run(eagerly()) == 3
+    assert asyncio.run(CALLS["direct"](spread)) == 3

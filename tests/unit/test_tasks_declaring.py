@@ -1,6 +1,8 @@
 """What a task's class declares reaches the engine."""
 
+import re
 import sqlite3
+from datetime import timedelta
 
 import pytest
 from pydantic import BaseModel
@@ -9,9 +11,11 @@ from deliveries import deliver, make_app, record, sent
 from harness import Killed
 from milepost import BaseTask, CheckpointableTask
 from milepost.codecs.json import JsonCodec
-from milepost.errors import CheckpointError
+from milepost.errors import CheckpointError, ConfigurationError
 from milepost.model import JobStatus, Progress
 from milepost.runtime import runtime_of
+from milepost.settings import Settings
+from milepost.tasks.base import check_leases
 
 
 @pytest.fixture
@@ -224,3 +228,76 @@ def test_saving_for_another_job_is_refused(app):
         self.save_checkpoint("other", 1)
 
     assert isinstance(deliver(job).value, CheckpointError)
+
+
+class Counting:
+    """A body that knows nothing of Celery."""
+
+    def run(self, to):
+        return list(self.iterate(range(to)))
+
+
+class Plain(BaseTask):
+    """A task that is not durable."""
+
+    def run(self, to):
+        return list(range(to))
+
+
+@pytest.mark.parametrize("bases", [(Counting, CheckpointableTask), (Plain,)])
+def test_an_inherited_body_is_durable(app, bases):
+    """From a mixin or a base that is not durable: the job has one record and runs once."""
+    cls = type("Inheriting", bases, {"name": "inheriting", "durable": True})
+    task = app.register_task(cls())
+    assert deliver(task, 3).value == [0, 1, 2]
+    assert record(app).status is JobStatus.SUCCEEDED
+    assert not deliver(task, 3).succeeded
+
+
+def test_an_inherited_durable_body_is_wrapped_once(app):
+    """A class between them, and super(), do not make an attempt of their own."""
+
+    class Parent(CheckpointableTask):
+        def run(self, to):
+            self.state["runs"] = self.state.get("runs", 0) + 1
+            return self.state["runs"]
+
+    class Middle(Parent):
+        pass
+
+    class Child(Middle):
+        name = "child"
+
+        def run(self, to):
+            return super().run(to)
+
+    assert deliver(app.register_task(Child()), 1).value == 1
+    assert record(app).attempts == 1
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"lease_seconds": 0}, {"lease_seconds": "3"}, {"lease_seconds": True}),
+        *({"checkpoint_every": -1}, {"checkpoint_every": timedelta(seconds=1)}),
+        *({"max_crashes": -1}, {"max_crashes": 1.5}),
+    ],
+)
+def test_an_unusable_number_is_told_at_once(app, option):
+    """The error names task, option and value where the task is declared."""
+    ((name, value),) = option.items()
+    with pytest.raises(ConfigurationError, match=re.escape(f"Odd: {name}={value!r}: a ")):
+        type("Odd", (CheckpointableTask,), {"name": "odd", **option})
+
+
+def test_a_lease_too_short_to_be_renewed_stops_the_worker(app):
+    """It would lapse between two renewals, and the job would be taken from a worker that lives."""
+
+    @app.task(base=CheckpointableTask, bind=True, name="hasty", lease_seconds=1.5)
+    def hasty(self):
+        pass
+
+    app.finalize()
+    check_leases(app, Settings(renew_seconds=0.75))
+    with pytest.raises(ConfigurationError, match=r"'hasty': lease_seconds=1.5 .*renew_seconds=1"):
+        app.WorkController(hostname="hasty", pool_cls="solo")

@@ -1,5 +1,6 @@
 """The drop-in claim: a task that is not durable is a Celery task, and a durable one still is."""
 
+import functools
 import inspect
 
 import celery
@@ -204,3 +205,45 @@ def test_a_fingerprint_is_the_same_in_every_process():
         for seed in ("1", "2", "3")
     }
     assert len(marks) == 1
+
+
+def test_a_fingerprint_sees_through_decorators():
+    """What is around the body, or a method, is often the same for all tasks."""
+
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return function(*args)
+
+        return wrapper
+
+    def one(self):
+        return 1
+
+    def two(self):
+        return 2
+
+    def task(run, **members):
+        return type("Some", (CheckpointableTask,), {"run": run, **members}).milepost_fingerprint
+
+    assert task(logged(one)) != task(logged(two))
+    for kind in (logged, staticmethod, classmethod, property):
+        assert task(logged(one), part=kind(one)) != task(logged(one), part=kind(two))
+
+
+def test_a_fingerprint_follows_an_inherited_body():
+    """A subclass that only changes a method of it is another task."""
+
+    class Parent(CheckpointableTask):
+        def run(self):
+            return self.part()
+
+    class One(Parent):
+        def part(self):
+            return 1
+
+    class Two(Parent):
+        def part(self):
+            return 2
+
+    assert len({cls.milepost_fingerprint for cls in (Parent, One, Two)}) == 3

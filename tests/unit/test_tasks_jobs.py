@@ -8,11 +8,13 @@ from kombu.exceptions import OperationalError
 from deliveries import deliver, make_app, sent
 from milepost import CheckpointableTask, Milepost
 from milepost.errors import (
+    BrokerUnavailableError,
     ConfigurationError,
     InvalidTransitionError,
     JobFailedError,
     JobNotFoundError,
     MissingExtraError,
+    UnknownJobTypeError,
 )
 from milepost.jobs import JobManager
 from milepost.model import JobStatus, Progress
@@ -62,10 +64,12 @@ def test_create_records_and_sends(app, jobs, count):
 
 
 def test_create_refuses_what_is_no_durable_task(jobs, count):
-    """The error names the durable tasks that there are."""
+    """The error names the durable tasks that are like it."""
     for name in ("nothing", "plain"):
-        with pytest.raises(ConfigurationError, match=rf"no durable task '{name}'.*: count"):
+        with pytest.raises(UnknownJobTypeError, match=f"no job type or durable task '{name}'"):
             jobs.create(name)
+    with pytest.raises(UnknownJobTypeError, match="did you mean 'count'"):
+        jobs.create("cuont")
 
 
 def test_create_refuses_eager_mode(app, jobs, count):
@@ -84,7 +88,7 @@ def test_a_job_that_cannot_be_sent_is_not_created(app, jobs, count, monkeypatch)
         raise OperationalError("broker down")
 
     monkeypatch.setattr(app, "send_task", send_task)
-    with pytest.raises(OperationalError):
+    with pytest.raises(BrokerUnavailableError, match="broker down"):
         jobs.create("count")
     with pytest.raises(JobNotFoundError):
         jobs.get(made[0])
@@ -180,7 +184,7 @@ def test_wait_gives_up(jobs, count):
 def test_the_manager_keeps_the_protocol(jobs):
     """What CeleryJobManager can do is what every manager can do, and more."""
     verbs = [name for name in vars(JobManager) if not name.startswith("_")]
-    assert {"create", "get", "pause", "resume", "cancel"} <= set(verbs)
+    assert {"create_job", "get_job_status", "pause", "resume", "cancel"} <= set(verbs)
     assert all(callable(getattr(jobs, verb)) for verb in verbs)
 
 

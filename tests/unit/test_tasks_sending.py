@@ -266,3 +266,13 @@ def test_record_at_start(add):
         record(app)
     deliver(job)
     assert record(app).status is JobStatus.SUCCEEDED
+
+
+def test_an_eta_may_be_written_out(app, add):
+    """As Celery takes it: in ISO 8601, which is how it stands in a message."""
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    add.apply_async((1, 2), task_id="job", eta=moment.isoformat())
+    job = record(app)
+    assert job.status is JobStatus.SCHEDULED
+    assert job.due_at == pytest.approx(moment.timestamp(), abs=5)
+    assert sent(app)[0][0]["eta"] == moment.isoformat()

@@ -1,15 +1,24 @@
 """What an error means for the job: the record must say what Celery then really does."""
 
+import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, WorkerTerminate
+from kombu.exceptions import OperationalError
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask
-from milepost.errors import CrashLimitError, JobFailedError
+from milepost.errors import (
+    BodyExitError,
+    CrashLimitError,
+    JobFailedError,
+    StoreUnavailableError,
+)
 from milepost.model import Delivery, JobStatus
-from milepost.tasks.message import FINISH_HEADER
+from milepost.runtime import runtime_of
+from milepost.tasks.message import FINISH_HEADER, unpack
 
 
 class Mine(ValueError):
@@ -203,3 +212,83 @@ def test_an_error_text_is_bounded():
     deliver(job)
     assert len(record(app).error) == 4096
     assert record(app).error.startswith("ValueError: xxx")
+
+
+def test_an_exit_of_the_bodys_own_is_a_failure():
+    """sys.exit() in a task, and a cancelled coroutine, must not run the job again for ever."""
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, name="leave")
+    def leave():
+        sys.exit("no rows")
+
+    @app.task(base=CheckpointableTask, name="cancel")
+    async def cancel():
+        inner = asyncio.create_task(asyncio.sleep(10))
+        inner.cancel()
+        await inner
+
+    for task, what in ((leave, "SystemExit('no rows')"), (cancel, "CancelledError()")):
+        outcome = deliver(task, job_id=task.name)
+        assert outcome.state == "FAILURE"
+        assert isinstance(outcome.value, BodyExitError)
+        job = record(app, task.name)
+        assert job.status is JobStatus.FAILED
+        assert what in job.error
+
+
+@pytest.mark.parametrize("end", [SystemExit(15 - 256), WorkerTerminate(1)])
+def test_an_exit_that_was_asked_for_is_an_interruption(end):
+    """A terminated pool process, or worker, steps aside and the job goes on elsewhere."""
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, name="leave")
+    def leave():
+        raise end
+
+    with pytest.raises(SystemExit):
+        deliver(leave)
+    assert record(app).status is JobStatus.INTERRUPTED
+
+
+def test_an_outage_uses_up_no_retry(monkeypatch):
+    """While the store is away nothing runs; autoretry_for must not count that as a try."""
+    monkeypatch.setattr("milepost.engine.lease.PATIENCE", 0.0)
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, name="any", autoretry_for=(Exception,), max_retries=1)
+    def any_error():
+        pytest.fail("it has no lease")
+
+    def away(*_):
+        raise StoreUnavailableError("memory://", "nobody home")
+
+    runtime_of(app).store.claim = away
+    outcome = deliver(any_error)
+    assert (outcome.state, outcome.value.requeue) == ("REJECTED", True)
+    assert sent(app) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"autoretry_for": (ValueError,)}])
+def test_a_retry_needs_no_broker(monkeypatch, options):
+    """What made the body fail may be the broker's outage; the record brings the retry later."""
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, bind=True, name="again", **options)
+    def again(self, number=1):
+        if options:
+            raise ValueError
+        raise self.retry((2,), countdown=7)
+
+    def send_task(*_, **__):
+        raise OperationalError("broker down")
+
+    monkeypatch.setattr(app, "send_task", send_task)
+    outcome = deliver(again)
+    job = record(app)
+    assert (outcome.state, job.status, job.delivery) == ("RETRY", JobStatus.SCHEDULED, 1)
+    if not options:
+        assert job.due_at == pytest.approx(job.started_at + 7, abs=2)
+        assert list(unpack(job.message, app).args) == [2]
+    with pytest.raises(OperationalError):
+        again.apply_async(retries=1, task_id="another")

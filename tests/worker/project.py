@@ -7,6 +7,7 @@ that a test can count what really ran, in whichever process, dead or alive::
 """
 
 import asyncio
+import contextlib
 import ctypes
 import functools
 import json
@@ -20,7 +21,11 @@ from celery import Celery, current_task
 from celery import chord as celery_chord
 
 from milepost import BaseTask, CheckpointableTask, Milepost
+from milepost.errors import CircuitOpenError
 from milepost.events import JobSettled
+from milepost.guards.breaker import BreakerGuard
+from milepost.guards.rate import RateGuard
+from milepost.limits import Admitted, Limit
 
 FOLDER = Path(os.environ["PROJECT_FOLDER"])
 GATE_LIMIT = 60.0
@@ -282,6 +287,82 @@ def hold_the_gil(self, seconds):
     return "held"
 
 
+# -- guarded calls -----------------------------------------------------------------------------
+
+
+@plain(name="hammer", acks_late=True)
+def hammer(key, limit, seconds, estimate, actual):
+    """Ask under one limit as fast as it lets, and note when each call was admitted.
+
+    The lines say when a call asked, when it was let go, and how many tokens it took.
+    """
+    limits, limit, lines = milepost.store.limits, Limit(**limit), []
+    wait_for_gate("go")
+    end = time.monotonic() + seconds
+    while (asked := time.monotonic()) < end:
+        answer = limits.acquire(key, limit, estimate)
+        if isinstance(answer, Admitted):
+            lines.append(f"{asked} {time.monotonic()} {actual}\n")
+            limits.settle(answer.permit, actual)
+        else:
+            time.sleep(answer.seconds)
+    _leave(lines)
+
+
+def _leave(lines):
+    """Lay out the lines of this process, all at once."""
+    part = FOLDER / f"part-{os.getpid()}"
+    part.write_text("".join(lines))
+    part.rename(FOLDER / f"admitted-{os.getpid()}")
+
+
+@plain(name="hammer_guarded", acks_late=True)
+def hammer_guarded(key, limit, seconds):
+    """The same through the guard, from fifty coroutines."""
+    guard, lines = RateGuard(milepost.store.limits, key, Limit(**limit), max_wait=None), []
+    wait_for_gate("go")
+    end = time.monotonic() + seconds
+
+    async def call():
+        while True:
+            async with guard.calling():
+                now = time.monotonic()
+                lines.append(f"{now} {now} 0\n")
+
+    async def main():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(end - time.monotonic()):
+                await asyncio.gather(*(call() for _ in range(50)))
+
+    asyncio.run(main())
+    _leave(lines)
+
+
+@plain(name="hold_a_place")
+def hold_a_place(key, limit):
+    """Make a call that takes longer than its permit's lease."""
+    with RateGuard(milepost.store.limits, key, Limit(**limit)).calling():
+        effect("holding")
+        wait_for_gate("never")
+
+
+@plain(name="call_what_is_down", acks_late=True)
+def call_what_is_down(name, given):
+    """Call through a breaker until the test says stop; each call that goes through is noted."""
+    guard = BreakerGuard(milepost.store.documents, name, **given)
+    wait_for_gate("go")
+    while not (FOLDER / "stop").exists():
+        try:
+            with guard.calling():
+                effect("called", time.monotonic())
+                if take("hang"):
+                    wait_for_gate("never")
+                if not (FOLDER / "up").exists():
+                    raise OSError("down")
+        except (OSError, CircuitOpenError):
+            time.sleep(0.002)
+
+
 # -- what is read by nobody ---------------------------------------------------------------
 
 
@@ -332,6 +413,12 @@ def ignore(self, n, pause=0.0):
         time.sleep(pause)
 
 
+if os.environ.get("PROJECT_MODEL"):
+    import asking
+
+    asking.define(plain, effect)
+    if os.environ.get("PROJECT_REQUESTS"):
+        asking.log_admissions(milepost.store.limits, FOLDER / "admissions")
 if "MILEPOST_KEYS" in os.environ:
     secrets_of.declare(plain, effect, FirstTimesError)
 

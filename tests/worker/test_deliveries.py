@@ -155,7 +155,7 @@ def test_arguments_that_only_pickle_takes(make_site):
     """The record keeps a message in its own serializer."""
     names = ("task_serializer", "result_serializer")
     conf = {**dict.fromkeys(names, "pickle"), "accept_content": ["pickle", "json"]}
-    site = make_site("redis+sqlite", conf=conf, short_lease=True)
+    site = make_site("redis+sqlite", conf=conf, settings={"allow_pickle": 1}, short_lease=True)
     first = site.start_worker()
     job = site.send("count_more", Decimal("0.5"), 40, 0.03)
     site.wait_for_item(job.id, 5)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,10 +83,16 @@ class WorkerProcess:
         return [int(pid) for pid, state in rows if not state.startswith("Z")]
 
     def kill(self):
-        """SIGKILL the main process; those of the pool die with it."""
+        """SIGKILL the main process; those of the pool die with it.
+
+        One that was just being started has not asked for that yet, and is killed here.
+        """
         children = self.child_pids()
         os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, children)), "the pool's processes dead")
 
     def freeze(self):
@@ -103,9 +110,9 @@ class WorkerProcess:
 
     def stop(self):
         """End whatever is left of it."""
-        if self.process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-            self.process.wait()
+        self.process.wait()
 
 
 def is_alive(pid):

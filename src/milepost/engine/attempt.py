@@ -1,25 +1,20 @@
 """One worker carrying one job: claim, open the checkpoint, run the body, settle."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from milepost.engine.journal import Journal
-from milepost.engine.lease import Leased, outwait
-from milepost.engine.loops import Loop
+from milepost.engine.endings import RESULT_NOT_KEPT, Completed, Dropped, Ending, Stopped, Unclaimed
+from milepost.engine.lease import outwait
 from milepost.engine.migration import open_checkpoint
 from milepost.engine.plan import Plan
-from milepost.engine.scope import EXPLICIT
-from milepost.engine.state import State
 from milepost.engine.stored import parked
+from milepost.engine.work import Attempt
 from milepost.errors import (
     CodecError,
     CrashLimitError,
     DecodeError,
-    LeaseLostError,
-    NotTransactionalError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -30,159 +25,16 @@ from milepost.model import (
     Delivery,
     Delta,
     Granted,
-    Job,
     JobStatus,
     Refused,
     Settlement,
-    Signal,
 )
 from milepost.runtime import Runtime
-from milepost.store import Transactional
 
 logger = logging.getLogger("milepost")
 
-RESULT_NOT_KEPT = "its result is not kept in the record"
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The body returned, and its outcome is recorded."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The attempt ended without an outcome of its own: suspended, cancelled or superseded."""
-
-    status: JobStatus | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The delivery must not run now; the record says why."""
-
-    refused: Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """The store stayed away before anything ran; the delivery must come again."""
-
-    error: StoreUnavailableError
-
-
-Ending: TypeAlias = Completed | Stopped | Dropped | Unclaimed
-"""How carrying a job ended. An error of the body is raised instead, once it is recorded."""
-
-Body: TypeAlias = Callable[["Attempt"], Any]
+Body: TypeAlias = Callable[[Attempt], Any]
 Finder: TypeAlias = Callable[[], bytes]
-
-
-class Attempt:
-    """What the body of a task works with while it holds the lease."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        plan: Plan,
-        granted: Granted,
-        stored: Mapping[str, bytes],
-        unreadable: DecodeError | None = None,
-    ) -> None:
-        self.unreadable = unreadable
-        """Why nothing of the checkpoint can be read, if so: the job is parked."""
-        self.runtime = runtime
-        self.job: Job = granted.job
-        self.leased = Leased(runtime, granted.lease)
-        self.journal = Journal(
-            runtime,
-            self.leased,
-            stored,
-            plan.checkpoint_every,
-            granted.job.progress,
-            plan.is_draining,
-        )
-        self.forsaken = False
-        self._state: State | None = None
-
-    @property
-    def fence(self) -> int:
-        return self.leased.lease.fence
-
-    def state(self, model: Any) -> Any:
-        """Return the task's state object, loaded on first use."""
-        if self._state is None:
-            self._state = State(self.journal, model)
-        return self._state.value
-
-    def save(self, data: Any) -> None:
-        """Make *data* durable now, as the job's explicit checkpoint."""
-        encoded = self.runtime.codec.encode(data)
-        self.journal.put(EXPLICIT, encoded)
-        self.journal.stored.fields[EXPLICIT] = encoded
-
-    def saved(self) -> Any:
-        """Return the job's explicit checkpoint, or None."""
-        stored = self.journal.stored
-        data = stored.fields.get(EXPLICIT)
-        return None if data is None else stored.decode(EXPLICIT, data)
-
-    def forsake(self) -> None:
-        """Let go of the job's record: another task takes the id over.
-
-        Raises:
-            Superseded: another attempt has the job, so it is not this one's to give.
-        """
-        self.leased.commit(NOTHING)
-        self.forsaken = True
-        self.runtime.store.delete(self.job.id)
-
-    @contextmanager
-    def atomic(self, session: Any) -> Iterator[Any]:
-        """Write the current item's end in the user's own transaction.
-
-        Raises:
-            NotTransactionalError: the store is not in a database.
-            CheckpointError: the item has ended already, or this is inside another atomic().
-        """
-        store, journal = self.runtime.store, self.journal
-        if not isinstance(store, Transactional):
-            raise NotTransactionalError(store.name, "it is not an SQL database")
-        journal.check_can_record()
-        journal.in_transaction = True
-        try:
-            try:
-                yield session
-            finally:
-                journal.in_transaction = False
-            signal = self._commit_in(store, session)
-        except BaseException:
-            session.rollback()
-            raise
-        journal.obey(signal)
-
-    def _commit_in(self, store: Transactional, session: Any) -> Signal | None:
-        journal, loop = self.journal, self.journal.innermost
-        item_loop = loop if isinstance(loop, Loop) else None
-        if item_loop is not None:
-            item_loop.count_item()
-        try:
-            delta = journal.pending(leaving=item_loop)
-            signal = store.commit_in(session, self.leased.lease, delta)
-            session.commit()
-        except BaseException as exc:
-            if item_loop is not None:
-                item_loop.uncount_item()
-            if isinstance(exc, LeaseLostError):
-                raise self.leased.lose() from None
-            raise
-        journal.mark_saved(delta)
-        if item_loop is not None:
-            journal.leave_item(item_loop)
-            item_loop.ahead = True
-        return signal
 
 
 def run_attempt(
@@ -210,6 +62,15 @@ def run_attempt(
     if isinstance(attempt, Refused):
         runtime.emit(DeliveryDropped(delivery.job_id, delivery.task, attempt.why))
         return Dropped(attempt)
+    return carry_on(attempt, plan, body)
+
+
+def carry_on(attempt: Attempt, plan: Plan, body: Body) -> Ending:
+    """Run the body of a job that is claimed already, and settle it.
+
+    Raises:
+        BaseException: as for :func:`run_attempt`.
+    """
     try:
         attempt.journal.obey(None)  # taken while the worker shuts down: not even begun
         value = _run(attempt, plan, body)
@@ -256,12 +117,13 @@ def _run(attempt: Attempt, plan: Plan, body: Body) -> Any:
         if runtime.emit:
             runtime.emit(JobStarted(job.id, job.task, job.fence, job.attempts, job.attempts > 1))
         value = body(attempt)
+        attempt.journal.insist()
         attempt.journal.go_on()
         attempt.journal.stored.check_leftovers()
         if attempt.journal.state is not None:
             attempt.journal.pending()  # what cannot be stored of it is an error of the task
     except BaseException as exc:
-        stop = _interrupt_in(exc)
+        stop = attempt.journal.stopped or _interrupt_in(exc)
         if stop is not None:
             raise stop from None
         if not attempt.forsaken:
@@ -320,8 +182,27 @@ def _stop(attempt: Attempt, stop: Interrupt) -> Ending:
 def _settle(attempt: Attempt, settlement: Settlement) -> None:
     """Save what is pending and end the attempt, in one write.
 
-    What the store finds too large is left out, unless that would make a success of it.
+    Raises:
+        Superseded: the end is not known to be on record, and so is none: whatever Celery
+            were told now, a recovery carries the job on, or tells Celery what the record says.
+        ValueTooLargeError: the store takes nothing of that size, and it would be a success.
     """
+    job = attempt.job
+    try:
+        _write_end(attempt, settlement)
+    except ValueTooLargeError:
+        raise
+    except Exception as exc:  # of the store, or a time limit that hit while it wrote
+        logger.error("job %s steps aside: its end is not on record: %r", job.id, exc)
+        raise attempt.leased.lose() from exc
+    if attempt.runtime.emit:
+        attempt.runtime.emit(
+            JobSettled(job.id, job.task, job.fence, settlement.status, settlement.reason)
+        )
+
+
+def _write_end(attempt: Attempt, settlement: Settlement) -> None:
+    """Write a settlement; leave out what is too large, unless that would make a success of it."""
     job, delta = attempt.job, _last_delta(attempt)
     full = replace(settlement, delta=delta) if delta else settlement
     try:
@@ -333,10 +214,6 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
         is_message = exc.field == "message"
         lean = replace(full, message=None) if is_message else replace(full, delta=NOTHING)
         attempt.leased.settle(lean)
-    if attempt.runtime.emit:
-        attempt.runtime.emit(
-            JobSettled(job.id, job.task, job.fence, settlement.status, settlement.reason)
-        )
 
 
 def _last_delta(attempt: Attempt) -> Delta:
@@ -345,6 +222,6 @@ def _last_delta(attempt: Attempt) -> Delta:
         return NOTHING  # what is stored stays as it is
     try:
         return attempt.journal.pending()
-    except CodecError as exc:
+    except Exception as exc:  # of the codec, or of the state model's own code
         logger.warning("job %s: its last changes are not saved: %s", attempt.job.id, exc)
         return NOTHING

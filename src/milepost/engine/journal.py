@@ -1,67 +1,23 @@
 """The journal of one attempt: where its body is, and what it has to save."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NoReturn
 
 from milepost.engine.drain import never
 from milepost.engine.lease import Leased
+from milepost.engine.savable import OpenLoop, OwnState, Savable
 from milepost.engine.scope import META, Scope, is_within
 from milepost.engine.stored import Stored
 from milepost.engine.tally import Tally
 from milepost.errors import CheckpointError, ValueTooLargeError
 from milepost.events import CheckpointSaved
-from milepost.interrupts import Cancel, Suspend
+from milepost.interrupts import Cancel, Interrupt, Superseded, Suspend
 from milepost.model import Delta, JobStatus, Progress, Signal
 from milepost.runtime import Runtime
 
 NEVER = float("inf")
 TICK = 1.0
 """Seconds between two writes of progress that no checkpoint asked for."""
-
-
-class Savable(Protocol):
-    """Something that changes between checkpoints and knows how to put that into fields."""
-
-    def unsaved(self) -> Mapping[str, bytes]:
-        """Return the fields to write (empty if nothing changed)."""
-        ...
-
-    def saved(self) -> None:
-        """Learn that what :meth:`unsaved` last returned is in the store."""
-        ...
-
-
-class OwnState(Savable, Protocol):
-    """The task's own state."""
-
-    def take_in(self) -> None:
-        """Let the state as it is now be what the next checkpoint saves."""
-        ...
-
-
-class OpenLoop(Savable, Protocol):
-    """A loop whose body may be running.
-
-    Attributes:
-        path: where in the code it stands.
-        scope: the names used in its current item, or None while there are none.
-        done: items finished.
-        total: items there are, where that is known.
-        ahead: whether its current item is recorded as done already.
-        seconds: how long it may go without a checkpoint.
-    """
-
-    path: str
-    scope: Scope | None
-    done: int
-    total: int | None
-    ahead: bool
-    seconds: float
-
-    @property
-    def item_prefix(self) -> str:
-        """Return what the fields of its current item begin with, after their kind."""
-        ...
 
 
 class Journal:
@@ -86,6 +42,7 @@ class Journal:
         self.every = every
         self.deadline = self.monotonic() + every
         self.in_transaction = False
+        self.stopped: Interrupt | None = None
         self._left_an_item = False
         self.state: OwnState | None = None
         self.leased = leased
@@ -124,7 +81,9 @@ class Journal:
 
         Raises:
             CheckpointError: as for :meth:`check_can_record`.
+            Interrupt: as for :meth:`insist`.
         """
+        self.insist()
         if not self._open and not self.in_transaction:
             self._left_an_item = False
             return self._root
@@ -144,7 +103,9 @@ class Journal:
 
         Raises:
             CheckpointError: inside atomic(), or in an item that it has recorded as done.
+            Interrupt: as for :meth:`insist`.
         """
+        self.insist()
         self._refuse_in_transaction()
         if self._open and self._open[-1].ahead:
             raise CheckpointError(
@@ -253,7 +214,10 @@ class Journal:
         """
         self._refuse_in_transaction()
         delta = self.pending()
-        signal = self.leased.commit(delta)
+        try:
+            signal = self.leased.commit(delta)
+        except Superseded as stop:
+            self.stop(stop)
         self.mark_saved(delta)
         self.obey(signal)
 
@@ -303,13 +267,30 @@ class Journal:
 
     def obey(self, signal: Signal | None) -> None:
         """Turn a signal, or the worker's shutdown, into the interrupt that stops the body."""
+        self.insist()
         if signal is None and not self._is_draining():
             return
         if signal is Signal.CANCEL:
-            raise Cancel
+            self.stop(Cancel())
         if signal is Signal.PAUSE:
-            raise Suspend(JobStatus.PAUSED, "paused")
-        raise Suspend(JobStatus.INTERRUPTED, "drained", delay=0.0)
+            self.stop(Suspend(JobStatus.PAUSED, "paused"))
+        self.stop(Suspend(JobStatus.INTERRUPTED, "drained", delay=0.0))
+
+    def stop(self, interrupt: Interrupt) -> NoReturn:
+        """Stop the body, for good: what it is in the middle of does not count as done."""
+        self.stopped = interrupt
+        for loop in self._open:
+            loop.ahead = True
+        raise interrupt
+
+    def insist(self) -> None:
+        """Stop a body again that has caught its interrupt (a bare ``except:``) and went on.
+
+        Raises:
+            Interrupt: the body was told to stop.
+        """
+        if self.stopped is not None:
+            raise self.stopped
 
     # -- progress ----------------------------------------------------------------------------
 

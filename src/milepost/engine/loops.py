@@ -67,7 +67,8 @@ class Loop:
         self.scope: Scope | None = None
         self.done = 0
         self.ahead = False
-        """Whether the current item was already counted, inside a transaction of the user's."""
+        """Whether not to count the current item: a transaction of the user's did, or the body
+        was told to stop and has caught that."""
         self._saved_done = 0
 
     @property
@@ -115,6 +116,7 @@ class Loop:
             for item in items:
                 yield item
                 if self.ahead:
+                    journal.insist()
                     self.ahead = False
                 elif only_counts:
                     self.done += 1  # a call would be a quarter of all that an item costs

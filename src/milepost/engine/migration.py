@@ -6,7 +6,21 @@ from typing import Any
 from milepost.codec import Codec
 from milepost.engine.journal import Journal
 from milepost.engine.plan import Checkpoint, Plan
-from milepost.engine.scope import CURSOR, END, EXPLICIT, KEYS, META, RESULT, STATE, STEP
+from milepost.engine.scope import (
+    ANSWER,
+    BOOKS,
+    BUDGET,
+    CURSOR,
+    END,
+    EXPLICIT,
+    KEYS,
+    META,
+    RESULT,
+    SENT,
+    SPEND,
+    STATE,
+    STEP,
+)
 from milepost.engine.stored import misfit
 
 
@@ -34,9 +48,10 @@ def _migrate(journal: Journal, plan: Plan, version: int) -> None:
             f"the checkpoint is of version {version}, the code knows {plan.version} and has no "
             "migrate_checkpoint() for it"
         )
+    stored = journal.stored.fields
     try:
-        migrated = plan.migrate(as_people_see_it(journal.codec, journal.stored.fields), version)
-        fields = as_fields(journal.codec, migrated)
+        migrated = plan.migrate(as_people_see_it(journal.codec, stored), version)
+        fields = {**books_in(stored), **as_fields(journal.codec, migrated)}
     except Exception as exc:  # the user's own code: whatever it is, nothing may be lost by it
         raise misfit(f"migrate_checkpoint() from version {version} failed: {exc!r}") from exc
     journal.adopt(fields)
@@ -47,7 +62,9 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
 
     ``steps`` holds results by name; ``loops`` the position, ``[done, cursor]``,
     ``{"keys": […]}`` or ``{"finished": n}`` by name; ``maps`` results by name and key;
-    ``state`` the dumped state; ``data`` what ``save_checkpoint`` was given.
+    ``state`` the dumped state; ``data`` what ``save_checkpoint`` was given. A job
+    that asks models has ``calls`` too, their answers by name, ``sent`` for those without one,
+    ``spend`` for what all have cost, and ``budget`` where somebody has granted one.
     """
     seen: Checkpoint = {"steps": {}, "loops": {}, "maps": {}, "state": None, "data": None}
     for field, data in stored.items():
@@ -65,11 +82,20 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
             seen["loops"].setdefault(path, {"keys": []})["keys"] += value
         elif kind == RESULT:
             seen["maps"].setdefault(path, {})[part] = value
-        elif kind == STATE:
-            seen["state"] = value
-        elif kind == EXPLICIT:
-            seen["data"] = value
+        elif kind in (ANSWER, SENT):
+            seen.setdefault("calls" if kind == ANSWER else "sent", {})[field[1:]] = value
+        else:
+            seen[WHOLE[kind]] = value
     return seen
+
+
+WHOLE = {STATE: "state", EXPLICIT: "data", SPEND: "spend", BUDGET: "budget"}
+"""The kinds of which a job has one."""
+
+
+def books_in(stored: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what was spent, which no migration can take back."""
+    return {field: data for field, data in stored.items() if field[0] in BOOKS}
 
 
 def as_fields(codec: Codec, checkpoint: Mapping[str, Any]) -> dict[str, bytes]:
@@ -86,6 +112,7 @@ def as_fields(codec: Codec, checkpoint: Mapping[str, Any]) -> dict[str, bytes]:
             values[CURSOR + path] = value
     for path, results in checkpoint.get("maps", {}).items():
         values.update({f"{RESULT}{path}:{key}": value for key, value in results.items()})
+    values |= {ANSWER + path: answer for path, answer in checkpoint.get("calls", {}).items()}
     for kind, name in ((STATE, "state"), (EXPLICIT, "data")):
         if checkpoint.get(name) is not None:
             values[kind] = checkpoint[name]

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
 from milepost.events import JobRecovered
 from milepost.history import Act
-from milepost.model import Job, JobStatus, Recovery, Signal
+from milepost.model import (
+    Delivery,
+    Granted,
+    Job,
+    JobStatus,
+    Recovery,
+    Settlement,
+    Signal,
+)
 from milepost.runtime import Runtime
 
 logger = logging.getLogger("milepost")
@@ -25,6 +33,9 @@ RETRY = "retry"
 
 GO_ON = frozenset({Act.RESUME, Act.WAKE, Act.RETRY, Act.RESTART})
 """Acts after which a job needs a new message."""
+
+GONE = "the process that had it is gone, and nothing carries it on"
+"""Why a job ends that was never in a message."""
 
 Resend = Callable[[Job, bool], None]
 IsLost = Callable[[Job], bool]
@@ -108,6 +119,20 @@ class Keeper:
             with self._lock:
                 self._orphans.append(job_id)
         return was_running
+
+    def is_wanted(self, job_id: str) -> bool:
+        """Whether a job is to run however long its message has waited.
+
+        It has begun before, or somebody has let it go on. So it is too where the store does
+        not say: a claim will.
+        """
+        try:
+            job = self._runtime.store.get(job_id)
+        except JobNotFoundError:
+            return False
+        except StoreError:
+            return True
+        return job.attempts > 0 or was_let_go(job)
 
     def killed(self, job_id: str, process: int, reason: str, status: JobStatus) -> None:
         """Learn that this worker ended a job itself: for good, with that status."""
@@ -219,6 +244,9 @@ class Keeper:
     def _carry_on(self, recovery: Recovery) -> None:
         job = recovery.job
         try:
+            if not job.message:
+                self._give_up(job)
+                return
             if recovery.finishing and self._is_finished(job):
                 self._runtime.store.finish([job.id])
                 return
@@ -233,6 +261,29 @@ class Keeper:
         logger.info("job %s sent again: %s", job.id, job.reason or job.status)
         self._runtime.emit(JobRecovered(job.id, job.task, job.crashes, recovery.finishing))
 
+    def _give_up(self, job: Job) -> None:
+        """End a job that can be sent to nobody: it was in the hands of one process, now gone."""
+        store = self._runtime.store
+        if job.status.is_terminal:
+            store.finish([job.id])
+        elif job.status is JobStatus.PENDING and job.read_at - (job.due_at or 0.0) < AGAIN_AFTER:
+            return  # just let go on: its process is about to claim it
+        elif job.attempts == 0:
+            store.delete(job.id)  # nobody was told of it
+        else:
+            self._end_as_gone(job)
+
+    def _end_as_gone(self, job: Job) -> None:
+        store = self._runtime.store
+        claim = store.claim(Delivery(job.id, job.task, job.delivery), self._incarnation, 1.0)
+        if isinstance(claim, Granted):
+            store.settle(claim.lease, Settlement(JobStatus.FAILED, GONE, error=GONE))
+
+
+def was_let_go(job: Job) -> bool:
+    """Whether the last that happened to a job is that somebody let it go on."""
+    return bool(job.history) and job.history[-1].act in GO_ON
+
 
 def awaits_own_message(job: Job) -> bool:
     """Whether a message of its own should already be on its way to start the job.
@@ -241,7 +292,7 @@ def awaits_own_message(job: Job) -> bool:
     message would only make the queue longer. One that somebody has let go on may have lost
     its message while it was not to run.
     """
-    if job.history and job.history[-1].act in GO_ON:
+    if was_let_go(job):
         return False
     if job.status is JobStatus.SCHEDULED:
         return job.attempts == 0 or (job.reason or "").startswith(RETRY)

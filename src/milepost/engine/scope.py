@@ -18,8 +18,25 @@ RESULT: Final = "m"
 STATE: Final = "u"
 META: Final = "v"
 EXPLICIT: Final = "x"
+ANSWER: Final = "a"
+"""The answer to a call that costs money."""
+SENT: Final = "i"
+"""A call that has no answer yet: it is in flight, or put off."""
+SPEND: Final = "b"
+"""What all calls of the job have cost."""
+BUDGET: Final = "g"
+"""The budget that somebody has granted the job beside what its task declares."""
 
-KINDS: Final = {STEP: "step", CURSOR: "loop", KEYS: "loop", END: "loop", RESULT: "map"}
+BOOKS: Final = frozenset({SENT, SPEND, BUDGET})
+"""What was spent stays spent, whatever becomes of the rest of a checkpoint."""
+KINDS: Final = {
+    STEP: "step",
+    CURSOR: "loop",
+    KEYS: "loop",
+    END: "loop",
+    RESULT: "map",
+    ANSWER: "call",
+}
 """Kinds that belong to a place in the code; the others belong to the job as a whole."""
 
 _ESCAPES = str.maketrans({"%": "%25", "/": "%2F", ":": "%3A", "#": "%23"})
@@ -82,7 +99,17 @@ def is_within(field: str, prefix: str) -> bool:
 
 def without_loops(fields: Iterable[str]) -> list[str]:
     """Return what to drop so that loops begin again while steps of the body keep their results."""
-    return [f for f in fields if f[0] != META and not (f[0] == STEP and not home_of(f))]
+    return [f for f in fields if f[0] not in BOOKS and f[0] != META and not _is_step_of_body(f)]
+
+
+def without_books(fields: Iterable[str]) -> list[str]:
+    """Return what to drop so that all begins again, while what was spent stays known."""
+    return [f for f in fields if f[0] not in BOOKS]
+
+
+def _is_step_of_body(field: str) -> bool:
+    is_step = field[0] == STEP or (field[0] == ANSWER and ":" not in field)
+    return is_step and not home_of(field)
 
 
 def place_of(field: str) -> str:

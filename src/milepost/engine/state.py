@@ -15,13 +15,18 @@ from milepost.engine.stored import misfit
 
 
 class State:
-    """Holds the state object of one attempt."""
+    """Holds the state object of one attempt.
+
+    Attributes:
+        value: what the task works with.
+        noted: what of it the next checkpoint saves.
+    """
 
     def __init__(self, journal: Journal, model: Any) -> None:
         self._journal = journal
         self._model = model
         self._last = journal.stored.take(STATE)
-        self._next = self._last
+        self.noted = self._last
         self.value: Any = self._load()
         journal.state = self
 
@@ -31,7 +36,7 @@ class State:
         if model is None:
             return data
         try:
-            return model.model_validate(data)
+            return model.model_validate(data, by_name=True)
         except ValueError as exc:  # pydantic's ValidationError is one; its text may hold data
             if self._last is None:
                 raise
@@ -39,14 +44,18 @@ class State:
 
     def take_in(self) -> None:
         """Let the state as it is now be what the next checkpoint saves."""
-        plain = self.value if self._model is None else self.value.model_dump()
+        plain = self.value if self._model is None else self._dumped()
         if self._last is not None or plain != {}:
-            self._next = self._journal.codec.encode(plain)
+            self.noted = self._journal.codec.encode(plain)
+
+    def _dumped(self) -> Any:
+        """Return what the model can be made from again: by field name, nothing computed."""
+        return self.value.model_dump(by_alias=False, round_trip=True)
 
     def unsaved(self) -> Mapping[str, bytes]:
-        if self._next is None or self._next == self._last:
+        if self.noted is None or self.noted == self._last:
             return {}
-        return {STATE: self._next}
+        return {STATE: self.noted}
 
     def saved(self) -> None:
-        self._last = self._next
+        self._last = self.noted

@@ -2,12 +2,16 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
 
 from milepost.engine.journal import Journal
 from milepost.engine.scope import STEP
 from milepost.errors import EncodeError, StepResultError, ValueTooLargeError
+
+RUNNING: ContextVar[str | None] = ContextVar("milepost_step", default=None)
+"""The path of the step whose function is running."""
 
 _MISSING: Any = object()
 
@@ -37,7 +41,11 @@ def call_step(
         stored.check_fit(scope, f"step {path!r}")
     if is_async:
         return _call_async(journal, field, function(*args, **kwargs))
-    value = function(*args, **kwargs)
+    token = RUNNING.set(path)
+    try:
+        value = function(*args, **kwargs)
+    finally:
+        RUNNING.reset(token)
     _record(journal, field, value)
     return value
 
@@ -54,7 +62,11 @@ async def _ready(value: Any) -> Any:
 
 
 async def _call_async(journal: Journal, field: str, coroutine: Awaitable[Any]) -> Any:
-    value = await coroutine
+    token = RUNNING.set(field[1:])
+    try:
+        value = await coroutine
+    finally:
+        RUNNING.reset(token)
     _record(journal, field, value)
     return value
 

@@ -53,6 +53,27 @@ class CrashLimitError(MilepostError):
         )
 
 
+class BodyExitError(MilepostError):
+    """A task's body left by what is to end its process or its coroutine; its job failed.
+
+    ``sys.exit()``, say, or an awaited ``asyncio`` task that somebody had cancelled.
+
+    Args:
+        task: the task's name.
+        left_by: the exception it left by.
+    """
+
+    def __init__(self, task: str, left_by: str) -> None:
+        super().__init__(task, left_by)
+        self.task, self.left_by = task, left_by
+
+    def __str__(self) -> str:
+        return (
+            f"the body of {self.task!r} left by {self.left_by}, which would end its worker's "
+            "process or event loop: return, or raise an error that tells what is wrong"
+        )
+
+
 class JobFailedError(MilepostError):
     """A job failed in an attempt whose exception is gone with its process.
 

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from typing import Any
+from typing import Any, Literal
 
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
 from billiard.exceptions import WorkerLostError
@@ -29,6 +29,16 @@ class DurableRequest(Request):
         super().on_accepted(pid, time_accepted)
         # Only now is it among the active requests, by which the watch sees that it runs.
         watch_of(self.app).accepted(self, pid)
+
+    def maybe_expire(self) -> Literal[True] | None:
+        """Say whether the message came too late: its job is to begin by then, not to end.
+
+        Celery's list of revoked ids is left without it, or a retry would never start here.
+        """
+        if not super().maybe_expire():
+            return None
+        worker_state.revoked.discard(self.id)
+        return None if watch_of(self.app).keeper.is_wanted(self.id) else True
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False

@@ -1,6 +1,7 @@
 """The keeper's place in Celery's worker: its threads, its start and its end."""
 
 import logging
+import sys
 import threading
 import time
 import uuid
@@ -20,10 +21,13 @@ from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.model import Job
+from milepost.registry import registry_of
+from milepost.routing.bundle import routing_of
 from milepost.runtime import cipher_of, runtime_of
 from milepost.tasks import station
-from milepost.tasks.base import resend
+from milepost.tasks.base import check_leases, resend
 from milepost.tasks.encrypted import EncryptedTask
+from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
 
@@ -46,6 +50,9 @@ class KeeperStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._runtime = runtime_of(worker.app)
+        registry_of(worker.app).check()
+        include_project(worker.app)
+        check_leases(worker.app, self._runtime.settings)
         check_keys(worker.app)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
@@ -54,6 +61,7 @@ class KeeperStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         app = worker.app
+        self._check_versions(app)
         watch = Watch(worker)
         watch.keeper = Keeper(
             self._runtime,
@@ -68,8 +76,25 @@ class KeeperStep(bootsteps.StartStopStep):
             threading.Thread(
                 target=run, args=(watch, app), name=f"milepost-{name}", daemon=True
             ).start()
+        self._oversee(app)
         self._drain_in_time(worker)
         worker_shutdown.connect(lambda **_: self._finish_all(watch), sender=worker, weak=False)
+
+    def _check_versions(self, app: Any) -> None:
+        """Refuse to work on jobs of newer code; not before the pool is forked: it connects."""
+        try:
+            check_versions(self._runtime, registry_of(app).get_all_job_types())
+        except StoreError as exc:
+            # A checkpoint that does not fit parks its job in any case.
+            logger.warning("the checkpoint versions are not compared: %s", exc)
+
+    def _oversee(self, app: Any) -> None:
+        """Be ready to make the rounds of a move from another system, where there is one."""
+        overseer = routing_of(app).overseer()
+        if overseer is not None:
+            threading.Thread(
+                target=overseer.run, args=(self._stopping,), name="milepost-overseer", daemon=True
+            ).start()
 
     def _drain_in_time(self, worker: Any) -> None:
         """Let running jobs know of a shutdown when it begins, not when Celery is done waiting.
@@ -172,6 +197,21 @@ class Chores:
         if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + PURGE_SECONDS
             self._watch.keeper.purge()
+
+
+def include_project(app: Any) -> None:
+    """Let pool processes that are spawned import the project, which makes its milepost there.
+
+    Celery lets them import the modules that have tasks. The app's own may have none: those of
+    a plugin, or shared ones, do not import it.
+    """
+    homes = {
+        name
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] not in ("celery", "__main__")
+        and any(value is app for value in list(getattr(module, "__dict__", {}).values()))
+    }
+    app.conf.include = tuple({*(app.conf.include or ()), *homes})
 
 
 def result_is_stored(app: Any, job: Job) -> bool:

@@ -1,7 +1,18 @@
 """The operator's and the caller's side of jobs."""
 
+from milepost.jobs.fastfail import fast_fail
 from milepost.jobs.manager import CeleryJobManager
-from milepost.jobs.protocol import JobManager
+from milepost.jobs.protocol import Adopting, Answering, Counting, Counts, Handover, JobManager
 from milepost.jobs.report import JobReport
 
-__all__ = ["CeleryJobManager", "JobManager", "JobReport"]
+__all__ = [
+    "Adopting",
+    "Answering",
+    "CeleryJobManager",
+    "Counting",
+    "Counts",
+    "Handover",
+    "JobManager",
+    "JobReport",
+    "fast_fail",
+]

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from milepost.errors import InvalidTransitionError, JobNotFoundError
+from milepost.errors import InvalidTransitionError, JobNotFoundError, PermissionDeniedError
 from milepost.model import Job
+
+ACT_OPTIONS = ("force", "from_start", "budget")
+"""Arguments that acts take beside the jobs to do them to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,7 @@ class Bulk:
 
     Attributes:
         done: the ids of those it was done to.
-        refused: id → why, for those it does not fit.
+        refused: id → why, for those it does not fit or may not be done to.
     """
 
     done: tuple[str, ...] = ()
@@ -21,12 +24,12 @@ class Bulk:
 
 
 def on_each(jobs: Iterable[Job], act: Callable[[str], object]) -> Bulk:
-    """Do *act* to each job; one that it does not fit, or that is gone, stops nobody else."""
+    """Do *act* to each job; one that it does not fit, or may not be done to, stops nobody else."""
     done, refused = [], {}
     for job in jobs:
         try:
             act(job.id)
-        except (InvalidTransitionError, JobNotFoundError) as exc:
+        except (InvalidTransitionError, JobNotFoundError, PermissionDeniedError) as exc:
             refused[job.id] = str(exc)
         else:
             done.append(job.id)

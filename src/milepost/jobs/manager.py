@@ -1,46 +1,41 @@
 """The jobs that Celery runs, as operators and callers handle them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from milepost.engine.attempt import RESULT_NOT_KEPT
-from milepost.engine.migration import as_people_see_it
-from milepost.engine.plan import Checkpoint
-from milepost.engine.scope import without_loops
-from milepost.errors import ConfigurationError, InvalidTransitionError
+from milepost.budget import Budget
+from milepost.engine.scope import without_books, without_loops
+from milepost.errors import ConfigurationError
 from milepost.history import Act
-from milepost.jobs import waiting
-from milepost.jobs.bulk import Bulk, on_each
-from milepost.jobs.explain import Explanation, explain
-from milepost.jobs.filters import Since, Statuses, moment_of, statuses_of
-from milepost.jobs.queues import consumers_for
-from milepost.jobs.report import JobReport, report_on
+from milepost.jobs.bulk import ACT_OPTIONS, Bulk, on_each
+from milepost.jobs.granting import granted
+from milepost.jobs.reading import JobReader
 from milepost.jobs.sending import Sender
 from milepost.model import Job, JobStatus, Signal
-from milepost.query import Page, Query
-from milepost.runtime import Runtime, runtime_for, runtime_of
-from milepost.stores.sealed import readable
-from milepost.tasks.carrying import recorded_value
-from milepost.tasks.revealed import reveal
+from milepost.registry import registry_of
+from milepost.security.permissions import Action, Who
 
 
-class CeleryJobManager:
+class CeleryJobManager(JobReader):
     """Jobs that Celery runs.
 
-    Every act takes ``by``, the name of whoever asks for it; the job's history keeps it.
+    Every call takes ``principal``, whoever asks for it, and the app's policy decides whether
+    they may: :class:`~milepost.errors.PermissionDeniedError` if not. Every act takes ``by``
+    too, the name that the job's history keeps. Left out, that is the principal's; under a
+    policy it is added to the principal's.
 
     Args:
         app: the Celery app.
+        principal: who asks, where a call does not say.
     """
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, principal: Who = None) -> None:
+        super().__init__(app, principal)
         self._sender = Sender(app)
 
-    @property
-    def _runtime(self) -> Runtime:
-        return runtime_of(self._app)
+    def acting_for(self, principal: Who) -> "CeleryJobManager":
+        """Return the same manager for somebody: all its calls are theirs."""
+        return CeleryJobManager(self._app, principal)
 
     # -- making ------------------------------------------------------------------------------
 
@@ -52,27 +47,34 @@ class CeleryJobManager:
         idempotency_key: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        principal: Who = None,
         **options: Any,
     ) -> Job:
         """Record and send a job.
 
         Args:
-            task: a durable task or its registered name.
+            task: a job type, or a durable task or its registered name.
             payload: keyword arguments of the task.
             idempotency_key: the same key for the same task gives the same job, for as long
                 as that is on record; only the first call makes one. Should its sending fail,
                 the record stays, and the keeper of a worker sends it later.
             owner: whose job it is; :meth:`find` can look for it.
             metadata: what else to remember, as JSON has it. It is kept in the clear.
+            principal: who asks.
             options: of Celery's ``apply_async``: ``queue``, ``priority``, ``countdown``,
                 ``eta``, ``task_id``, ``link``, …
 
         Raises:
-            ConfigurationError: no durable task of that name is registered, the app runs its
-                tasks eagerly, or an argument is unusable.
+            UnknownJobTypeError: no job type and no durable task of that name is registered.
+            ConfigurationError: the app runs its tasks eagerly, or an argument is unusable.
+            PermissionDeniedError: the principal may not create such jobs.
+            InvalidInputError: the payload does not fit the job type, or is over a limit.
             StoreUnavailableError: nothing was recorded, nothing sent.
+            BrokerUnavailableError: nothing was sent, as far as anybody knows.
         """
-        job = self._sender.create(task, payload, idempotency_key, owner, metadata, options)
+        job_type = registry_of(self._app).get_task(getattr(task, "name", task))
+        self._gate.check(principal, Action.CREATE, job_type)
+        job = self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
         return self._shown(job)
 
     def create_job(
@@ -81,124 +83,52 @@ class CeleryJobManager:
         """Record and send a job, as :meth:`create` does, and return its id."""
         return self.create(job_type, payload, **options).id
 
-    # -- looking -----------------------------------------------------------------------------
-
-    def get(self, job_id: str) -> Job:
-        """Return a job's record.
-
-        Raises:
-            JobNotFoundError: no such job.
-        """
-        return self._shown(self._runtime.store.get(job_id))
-
-    def get_job_status(self, job_id: str) -> JobReport:
-        """Return how a job is doing: progress, rate, time left, heartbeat, whether it stalls.
-
-        Raises:
-            JobNotFoundError: no such job.
-        """
-        return self.report(self.get(job_id))
-
-    def report(self, job: Job) -> JobReport:
-        """Say how a job is doing whose record was just read."""
-        return report_on(job, self._runtime.settings.stalled_after)
-
-    def find(
-        self,
-        *,
-        status: Statuses = None,
-        job_type: str | None = None,
-        owner: str | None = None,
-        since: Since = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page:
-        """Return jobs, newest first.
-
-        Args:
-            status: one status, or several, any of which will do.
-            job_type: the registered name of their task.
-            owner: whose they are.
-            since: created then or later: a moment, seconds since the epoch, or a timedelta
-                back from now.
-            limit: how many at most.
-            cursor: ``page.cursor`` of the page before.
-
-        Raises:
-            ConfigurationError: a status, limit or cursor that does not exist.
-        """
-        page = self._runtime.store.find(
-            Query(statuses_of(status), job_type, owner, moment_of(since), limit, cursor)
-        )
-        return replace(page, jobs=tuple(map(self._shown, page.jobs)))
-
-    def find_all(self, **wanted: Any) -> Iterator[Job]:
-        """Yield every job that :meth:`find` finds, page by page."""
-        page = self.find(**wanted)
-        yield from page.jobs
-        while page.cursor is not None:
-            page = self.find(**{**wanted, "cursor": page.cursor})
-            yield from page.jobs
-
-    def stats(self) -> Mapping[tuple[str, JobStatus], int]:
-        """Return how many jobs there are, by the name of their task and their status."""
-        return self._runtime.store.tally()
-
-    def checkpoint(self, job_id: str) -> Checkpoint:
-        """Return a job's checkpoint as people read it: steps, loops, maps, state, data.
-
-        Raises:
-            JobNotFoundError: no such job.
-            DecodeError: it holds values of classes that this process does not have.
-        """
-        runtime = self._runtime_for(self.get(job_id))
-        return as_people_see_it(runtime.codec, runtime.store.load(job_id))
-
-    def explain(
-        self, job_id: str, *, ask_workers: bool = True, timeout: float = 1.0
-    ) -> Explanation:
-        """Say why a job is where it is: since when, by whom, until when, and who could run it.
-
-        Args:
-            job_id: which job.
-            ask_workers: whether to ask the workers which queues they consume.
-            timeout: seconds to wait for their answers.
-
-        Raises:
-            JobNotFoundError: no such job.
-        """
-        job = self.get(job_id)
-        waits = not job.status.is_terminal and job.status is not JobStatus.RUNNING
-        consumers = consumers_for(self._app, job, timeout) if ask_workers and waits else None
-        return explain(job, self._runtime.settings.stalled_after, consumers)
-
     # -- steering ----------------------------------------------------------------------------
 
-    def pause(self, job_id: str, *, by: str = "") -> Job:
+    def pause(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Ask a job to stop at its next checkpoint and wait; one that waits stops at once.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has ended.
         """
+        by = self._allowed(principal, Action.PAUSE, job_id, by)
         job = self._runtime.store.signal(job_id, Signal.PAUSE, by=by)
         if job.status is JobStatus.PAUSED:
             self._sender.tell_paused(job)
         return self._shown(job)
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
+    def resume(
+        self, job_id: str, *, by: str = "", principal: Who = None, budget: Budget | None = None
+    ) -> Job:
         """Let a paused job go on: it is sent again at once. A waiting pause is taken back.
+
+        Args:
+            job_id: which job.
+            by: who asks.
+            principal: who asks, for the policy.
+            budget: the most that its calls may cost from its beginning on, instead of what
+                its task declares; for a paused job only.
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has ended.
+            InvalidTransitionError: it has ended, or is given a budget and is not paused.
         """
-        job = self._runtime.store.resume(job_id, by=by)
+        by = self._allowed(principal, Action.RESUME, job_id, by)
+        runtime = self._runtime
+        grants: Mapping[str, bytes] = {}
+        if budget is not None:
+            job = runtime.store.get(job_id)
+            runtime = self._runtime_for(job)
+            grants = granted(runtime, job, budget)
+        job = runtime.store.resume(job_id, by=by, writes=grants)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return self._shown(job)
 
-    def cancel(self, job_id: str, *, force: bool = False, by: str = "") -> Job:
+    def cancel(
+        self, job_id: str, *, force: bool = False, by: str = "", principal: Who = None
+    ) -> Job:
         """End a job: a running one at its next checkpoint, one that waits at once.
 
         Args:
@@ -206,64 +136,80 @@ class CeleryJobManager:
             force: end a running one at once too, for tasks that do not checkpoint: nothing
                 it still does is accepted, and its process is killed where there is one.
             by: who asks.
+            principal: who asks, for the policy.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has ended.
         """
+        by = self._allowed(principal, Action.CANCEL, job_id, by)
         job = self._runtime.store.signal(job_id, Signal.CANCEL, by=by, force=force)
         if job.status is JobStatus.CANCELLED and job.worker is None:
             self._sender.tell_cancelled(job)
         return self._shown(job)
 
-    def wake(self, job_id: str, *, by: str = "") -> Job:
+    def wake(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Start a job now that waits for its moment: an ETA, a retry's countdown, a snooze.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has ended, or is paused.
         """
+        by = self._allowed(principal, Action.WAKE, job_id, by)
         job = self._runtime.store.wake(job_id, by=by)
         self._sender.send_due(job)
         return self._shown(job)
 
-    def retry(self, job_id: str, *, by: str = "") -> Job:
+    def retry(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Let a job that has failed or was cancelled go on from its checkpoint.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended, or has done its work.
         """
+        by = self._allowed(principal, Action.RETRY, job_id, by)
         return self._shown(self._sender.reopen(job_id, Act.RETRY, (), by))
 
-    def restart(self, job_id: str, *, from_start: bool = True, by: str = "") -> Job:
+    def restart(
+        self, job_id: str, *, from_start: bool = True, by: str = "", principal: Who = None
+    ) -> Job:
         """Let a job that has ended, or is paused, begin again under its id.
 
         Args:
             job_id: which job.
-            from_start: drop everything it has recorded. False: the steps of its body keep
-                their results, while its loops begin again.
+            from_start: drop everything it has recorded but what it has spent. False: the steps
+                of its body keep their results, while its loops begin again.
             by: who asks.
+            principal: who asks, for the policy.
 
         Raises:
             JobNotFoundError: no such job.
             InvalidTransitionError: it has not ended; cancel it first.
         """
-        if from_start:
-            return self._shown(self._sender.reopen(job_id, Act.RESTART, None, by))
-        store = self._runtime_for(self.get(job_id)).store
-        drop = without_loops(store.load(job_id))
+        by = self._allowed(principal, Action.RESTART, job_id, by)
+        store = self._runtime_for(self._runtime.store.get(job_id)).store
+        fields = store.load(job_id)
+        drop = without_books(fields) if from_start else without_loops(fields)
         return self._shown(self._sender.reopen(job_id, Act.RESTART, drop, by, store))
 
-    def bulk(self, act: str, *, by: str = "", everything: bool = False, **wanted: Any) -> Bulk:
+    def bulk(
+        self,
+        act: str,
+        *,
+        by: str = "",
+        principal: Who = None,
+        everything: bool = False,
+        **wanted: Any,
+    ) -> Bulk:
         """Do one act to every job that a filter finds.
 
         Args:
             act: ``pause``, ``resume``, ``cancel``, ``wake``, ``retry`` or ``restart``.
             by: who asks.
+            principal: who asks, for the policy: to find them, and for each.
             everything: needed where no filter is given.
             wanted: ``status``, ``job_type``, ``owner`` and ``since``, as for :meth:`find`;
-                ``force`` and ``from_start``, as the act takes them.
+                ``force``, ``from_start`` and ``budget``, as the act takes them.
 
         Returns:
             What was done, and why not to whom.
@@ -273,76 +219,14 @@ class CeleryJobManager:
         """
         if act not in set(Act):
             raise ConfigurationError(f"act {act!r}: it must be one of {', '.join(Act)}")
-        how = {name: wanted.pop(name) for name in ("force", "from_start") if name in wanted}
+        how = {name: wanted.pop(name) for name in ACT_OPTIONS if name in wanted}
         if not (everything or any(value is not None for value in wanted.values())):
             raise ConfigurationError(f"{act} all jobs? Give a filter, or everything=True")
-        jobs = list(self.find_all(**wanted, limit=500))
-        return on_each(jobs, lambda job_id: getattr(self, act)(job_id, by=by, **how))
+        jobs = list(self.find_all(**wanted, limit=500, principal=principal))
+        who = {"by": by, "principal": principal}
+        return on_each(jobs, lambda job_id: getattr(self, act)(job_id, **who, **how))
 
-    # -- waiting -----------------------------------------------------------------------------
-
-    def watch(self, job_id: str, *, interval: float = 0.2) -> Iterator[Job]:
-        """Yield a job's record now and whenever it has changed, until the job has ended.
-
-        Args:
-            job_id: which job.
-            interval: seconds between two looks.
-
-        Raises:
-            JobNotFoundError: no such job, or its record was deleted meanwhile.
-        """
-        return waiting.changes_of(lambda: self.get(job_id), interval)
-
-    def wait(self, job_id: str, timeout: float | None = None, interval: float = 0.1) -> Job:
-        """Return the record once the job has ended.
-
-        Args:
-            job_id: which job.
-            timeout: seconds to wait at most; None: for ever.
-            interval: seconds between two looks.
-
-        Raises:
-            TimeoutError: it has not ended in time.
-            JobNotFoundError: no such job.
-        """
-        return waiting.end_of(lambda: self.get(job_id), timeout, interval)
-
-    def result(self, job_id: str, timeout: float = 0.0) -> Any:
-        """Return what a job's task returned, as kept in its record.
-
-        Args:
-            job_id: which job.
-            timeout: seconds to wait for its end.
-
-        Raises:
-            JobFailedError: it failed.
-            InvalidTransitionError: it was cancelled, or its result was not kept.
-            TimeoutError: it has not ended in time.
-            JobNotFoundError: no such job.
-        """
-        job = self.wait(job_id, timeout)
-        if job.status is JobStatus.CANCELLED:
-            raise InvalidTransitionError(job_id, job.status, JobStatus.SUCCEEDED, job.reason or "")
-        if job.reason == RESULT_NOT_KEPT:
-            raise InvalidTransitionError(job_id, job.status, "read", job.reason)
-        return recorded_value(self._runtime_for(job), job)
-
-    def open(self, value: Any) -> Any:
-        """Return what an encrypted task returned or failed with, given its ciphertext.
-
-        For what Celery hands on without a look at it: members of a group's result, a
-        callback's argument. Anything else is returned as it is.
-
-        Raises:
-            NoKeysError: this process has no keys.
-            EncryptedDataError: not the one that is needed, or the ciphertext was changed.
-        """
-        return reveal(self._app, value)
-
-    def _shown(self, job: Job) -> Job:
-        """Return a record as who has the key may see it; others see stars."""
-        return readable(job, self._runtime.cipher)
-
-    def _runtime_for(self, job: Job) -> Runtime:
-        task = self._app.tasks.get(job.task)
-        return self._runtime if task is None else runtime_for(task)
+    def _allowed(self, principal: Who, action: Action, job_id: str, by: str) -> str:
+        """Refuse what may not be done to a job, and return what its history calls who asks."""
+        self._gate.check_id(principal, action, job_id)
+        return self._gate.named(principal, by)

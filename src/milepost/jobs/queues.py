@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from milepost.errors import ConfigurationError
 from milepost.jobs.explain import Consumers
 from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job
@@ -13,6 +14,21 @@ def queue_of(app: Any, job: Job) -> str:
     signature = message.unpack(job.message, app)
     route = app.amqp.router.route(dict(signature.options), signature.task)
     return str(getattr(route["queue"], "name", route["queue"]))
+
+
+def payload_of(app: Any, job: Job) -> dict[str, Any]:
+    """Return the keyword arguments that a job's task is called with.
+
+    Raises:
+        ConfigurationError: it is called with positional ones, which no other system knows.
+    """
+    signature = message.unpack(job.message, app)
+    if signature.args:
+        raise ConfigurationError(
+            f"job {job.id!r} was sent with positional arguments; only keyword arguments can be "
+            "handed to another system"
+        )
+    return dict(signature.kwargs)
 
 
 def waiting_in(app: Any, queue: str) -> int | None:

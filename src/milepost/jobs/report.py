@@ -1,7 +1,7 @@
 """How a job is doing, in one shape for people, programs and the command line."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from milepost.model import Job, JobStatus
@@ -11,9 +11,12 @@ from milepost.model import Job, JobStatus
 class JobReport:
     """How a job is doing. Times are seconds since the epoch on the store's clock.
 
+    A manager of another system fills in what that system knows; id, type and status are enough.
+
     Attributes:
         id: the job's id.
-        job_type: the registered name of its task.
+        job_type: the name of its job type.
+        task: the registered name of its task.
         status: where it stands.
         reason: why, in words.
         done: items finished.
@@ -39,52 +42,57 @@ class JobReport:
         idempotency_key: the key it was created with.
         metadata: what its owner noted.
         error: type and text of what it failed with.
+        engine: which system runs it; other than ``celery`` only where jobs are routed.
     """
 
     id: str
     job_type: str
     status: JobStatus
-    reason: str | None
-    done: int
-    total: int | None
-    fraction: float | None
-    message: str
-    rate: float | None
-    seconds_left: float | None
-    heartbeat_age: float | None
-    still_for: float | None
-    stalled: bool
-    worker: str | None
-    signal: str | None
-    attempts: int
-    crashes: int
-    interruptions: int
-    retries: int
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-    due_at: float | None
-    owner: str | None
-    idempotency_key: str | None
-    metadata: Mapping[str, Any]
-    error: str | None
+    task: str | None = None
+    reason: str | None = None
+    done: int = 0
+    total: int | None = None
+    fraction: float | None = None
+    message: str = ""
+    rate: float | None = None
+    seconds_left: float | None = None
+    heartbeat_age: float | None = None
+    still_for: float | None = None
+    stalled: bool = False
+    worker: str | None = None
+    signal: str | None = None
+    attempts: int = 0
+    crashes: int = 0
+    interruptions: int = 0
+    retries: int = 0
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    due_at: float | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    engine: str = "celery"
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
         return {**asdict(self), "status": str(self.status)}
 
 
-def report_on(job: Job, stalled_after: float) -> JobReport:
+def report_on(job: Job, stalled_after: float, job_type: str) -> JobReport:
     """Say how a job is doing.
 
     Args:
         job: its record.
         stalled_after: seconds without anything new after which a running job counts as stalled.
+        job_type: the name of its job type.
     """
     progress = job.progress
     return JobReport(
         id=job.id,
-        job_type=job.task,
+        job_type=job_type,
+        task=job.task,
         status=job.status,
         reason=job.reason,
         done=progress.done,

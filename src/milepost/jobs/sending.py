@@ -8,9 +8,12 @@ from typing import Any
 from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import ConfigurationError
 from milepost.history import Act
-from milepost.jobs.patience import attempt
+from milepost.jobs.fastfail import broker_errors_as_one
+from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job, JobStatus
+from milepost.registry import JobType
 from milepost.runtime import runtime_of
+from milepost.security.validation import check_input, limits_of
 from milepost.store import Store
 from milepost.tasks import announce
 from milepost.tasks.base import BaseTask, Facts, record, resend
@@ -18,6 +21,8 @@ from milepost.tasks.current import RECORDED
 
 KEYS = uuid.UUID("6d696c65-706f-5374-8b1d-6a6f62206b65")
 """The namespace in which idempotency keys become job ids."""
+EACH = 0.05
+"""Seconds more that telling of one more job may take."""
 
 
 class Sender:
@@ -32,7 +37,7 @@ class Sender:
 
     def create(
         self,
-        task: Any,
+        job_type: JobType,
         payload: Mapping[str, Any] | None,
         key: str | None,
         owner: str | None,
@@ -40,8 +45,11 @@ class Sender:
         options: dict[str, Any],
     ) -> Job:
         """Record and send a job; see :meth:`CeleryJobManager.create`."""
-        found = self._durable_task(task)
+        found = self._task_of(job_type)
+        if job_type.queue is not None:
+            options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
+        check_input(job_type.name, kwargs, job_type.input_model, limits_of(runtime.settings))
         job_id = _id_of(found, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))
@@ -50,7 +58,8 @@ class Sender:
             return runtime.store.get(job_id)
         token = RECORDED.set(job_id)
         try:
-            found.apply_async(args, kwargs, **options)
+            with broker_errors_as_one(self._app, job_id):
+                found.apply_async(args, kwargs, **options)
         except BaseException:
             if key is None:  # else somebody may have been told of it already
                 runtime.store.delete(job_id)
@@ -69,9 +78,9 @@ class Sender:
     ) -> Job:
         """Let a job run again that had ended; *store*: the one that knows what to drop."""
         job = (store or runtime_of(self._app).store).reopen(job_id, act, drop=drop, by=by)
-        request = announce.request_of(self._app, job)
         attempt(
-            f"job {job_id}: forget its old result", lambda: announce.forgotten(self._app, request)
+            f"job {job_id}: forget its old result",
+            lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),
         )
         self.send_due(job)
         return job
@@ -91,46 +100,43 @@ class Sender:
 
     def tell_paused(self, job: Job) -> None:
         """Tell Celery that a job was paused before a worker had it."""
-        request, reason = announce.request_of(self._app, job), job.reason or "paused"
+        reason = job.reason or "paused"
         attempt(
             f"job {job.id}: tell Celery of its pause",
-            lambda: announce.paused(self._app, request, reason),
+            lambda: announce.paused(self._app, announce.request_of(self._app, job), reason),
         )
 
     def tell_resumed(self, job: Job) -> None:
         """Tell Celery that a paused job goes on."""
-        request = announce.request_of(self._app, job)
         attempt(
             f"job {job.id}: tell Celery that it goes on",
-            lambda: announce.resumed(self._app, request),
+            lambda: announce.resumed(self._app, announce.request_of(self._app, job)),
         )
 
-    def tell_cancelled(self, job: Job) -> None:
-        """Tell Celery that a job was cancelled before a worker had it: who waits must know.
+    def tell_cancelled(self, *jobs: Job) -> None:
+        """Tell Celery that jobs were cancelled before a worker had them: who waits must know.
 
         Where that fails, a keeper sees to it.
         """
+        store = runtime_of(self._app).store
 
         def tell() -> None:
-            request = announce.request_of(self._app, job)
-            announce.cancelled(self._app, request, job.reason or "cancelled")
-            runtime_of(self._app).store.finish([job.id])
+            for job in jobs:
+                request = announce.request_of(self._app, job)
+                announce.cancelled(self._app, request, job.reason or "cancelled")
+                store.finish([job.id])
 
-        attempt(f"job {job.id}: tell Celery of its end", tell)
+        which = ", ".join(job.id for job in jobs[:3]) + (", …" if len(jobs) > 3 else "")
+        attempt(f"job {which}: tell Celery of its end", tell, PATIENCE + len(jobs) * EACH)
 
-    def _durable_task(self, task: Any) -> BaseTask:
-        name = getattr(task, "name", task)
-        found = self._app.tasks.get(name)
-        if not isinstance(found, BaseTask) or not found.durable:
-            known = sorted(n for n, t in self._app.tasks.items() if getattr(t, "durable", False))
-            raise ConfigurationError(
-                f"no durable task {name!r}; registered are: {', '.join(known) or 'none'}"
-            )
+    def _task_of(self, job_type: JobType) -> BaseTask:
         if self._app.conf.task_always_eager:
             raise ConfigurationError(
-                f"task_always_eager is set: {name!r} would run in this process and leave no job. "
-                "Call its apply() instead"
+                f"task_always_eager is set: {job_type.task!r} would run in this process and leave "
+                "no job. Call its apply() instead"
             )
+        found = self._app.tasks[job_type.task]
+        assert isinstance(found, BaseTask)
         return found
 
 
@@ -141,9 +147,18 @@ def _id_of(task: BaseTask, key: str | None, options: Mapping[str, Any]) -> str:
         return str(given or uuid.uuid4())
     if given is not None:
         raise ConfigurationError("idempotency_key and task_id both name the job: give one")
+    return id_of_key(task.name, key)
+
+
+def id_of_key(task: str, key: str) -> str:
+    """Return the id that an idempotency key gives a job of the task with that name.
+
+    Raises:
+        ConfigurationError: it is no text, empty or too long.
+    """
     if not isinstance(key, str) or not 0 < len(key) <= 255:
         raise ConfigurationError(f"idempotency_key = {key!r}: a text of 1 to 255 characters")
-    return str(uuid.uuid5(KEYS, f"{task.name}\0{key}"))
+    return str(uuid.uuid5(KEYS, f"{task}\0{key}"))
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -27,9 +27,10 @@ from milepost.model import (
 )
 from milepost.query import Page, Query, cursor_at, read_cursor
 from milepost.settings import Settings
-from milepost.store import Store
+from milepost.store import NO_WRITES, Store
 from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
+from milepost.stores.memory_limits import MemoryLimits
 from milepost.stores.record import Record
 
 
@@ -98,6 +99,7 @@ class MemoryStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self.documents = MemoryDocuments(self._clock)
+        self.limits = MemoryLimits(self._clock)
         self._retention = retention
         self._limit = max_value_bytes
         self._records: dict[str, Record] = {}
@@ -184,8 +186,15 @@ class MemoryStore:
             job_id, lambda found: rules.signalled(found, signal, keep, by, force=force)
         )
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
-        return self._change(job_id, lambda found: rules.resumed(found, by))
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
+        check_delta(Delta(writes), self._limit)
+        with self._lock:
+            paused = self._require(job_id).job.status is JobStatus.PAUSED
+            job = self._change(job_id, lambda found: rules.resumed(found, by))
+            if paused and writes:
+                self._fields[job_id].update(writes)
+                self._keep(replace(self._require(job_id), kept=True))
+            return job
 
     def wake(self, job_id: str, *, by: str = "") -> Job:
         return self._change(job_id, lambda found: rules.woken(found, by))

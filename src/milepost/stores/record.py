@@ -35,6 +35,18 @@ class Record:
         return self.expires_at is not None and self.expires_at <= self.now
 
     @property
+    def is_snoozing(self) -> bool:
+        """Whether it waits for a moment at which the recovery, and nobody else, sends it."""
+        job = self.job
+        return (
+            job.status is JobStatus.SCHEDULED
+            and job.due_at is not None
+            and self.index_at is not None
+            and self.index_at <= job.due_at
+            and job.due_at > self.now
+        )
+
+    @property
     def is_held(self) -> bool:
         """Whether an attempt holds a live lease on it."""
         job = self.job

@@ -116,9 +116,11 @@ def refusal(found: Record, number: int) -> Refusal | None:
         return Refusal.PAUSED
     if number < job.delivery:
         return Refusal.STALE
-    if found.is_held and number <= job.delivery:
+    if number > job.delivery:
+        return None
+    if found.is_held:
         return Refusal.HELD
-    return None
+    return Refusal.EARLY if found.is_snoozing else None
 
 
 def owns(found: Record, owner: str) -> bool:

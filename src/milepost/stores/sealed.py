@@ -14,10 +14,11 @@ from os import urandom
 from typing import Any
 
 from milepost.codecs.encrypted import Cipher, Sealer, is_record, key_id_of
-from milepost.codecs.tokens import open_text, place_of, seal_text, seal_words
+from milepost.codecs.tokens import place_of, seal_text, seal_words
 from milepost.documents import Documents
 from milepost.errors import EncryptedDataError, NoKeysError, PlaintextError, TamperedError
 from milepost.history import Act
+from milepost.limits import Limits
 from milepost.model import (
     Claim,
     Delivery,
@@ -34,7 +35,9 @@ from milepost.model import (
     Swap,
 )
 from milepost.query import Page, Query
-from milepost.store import Store, Transactional
+from milepost.store import NO_WRITES, Store
+from milepost.stores.readable import readable, result_of
+from milepost.transactional import Transactional
 
 NAMES = "~n"
 """The field that holds the key to the names of the others."""
@@ -106,6 +109,10 @@ class SealedStore:
     def documents(self) -> Documents:
         return self._inner.documents
 
+    @property
+    def limits(self) -> Limits:
+        return self._inner.limits
+
     # -- an attempt ----------------------------------------------------------------------
 
     def claim(self, delivery: Delivery, owner: str, lease_seconds: float) -> Claim:
@@ -175,18 +182,9 @@ class SealedStore:
         if not delta:
             return delta
         job_id = lease.job_id
-        names, writes, deletes = self._names_of(job_id), {}, []
-        if delta.writes:
-            seal, place, fence = self._current().seal, names.place, lease.fence
-            for name, data in delta.writes.items():
-                plain = name.encode("utf-8", "surrogatepass")
-                field = names.stored(plain)
-                content = len(plain).to_bytes(4, "big") + plain + data
-                writes[field] = seal(place + field.encode(), content, fence)
-                if name in names.plain:
-                    deletes.append(name)
-            if not names.is_saved:
-                writes[NAMES] = seal(place + NAMES.encode(), names.key, fence)
+        names = self._names_of(job_id)
+        writes = self._sealed_fields(job_id, delta.writes, lease.fence) if delta.writes else {}
+        deletes = [name for name in delta.writes if name in names.plain]
         for name in delta.deletes:
             deletes.append(names.stored(name.encode("utf-8", "surrogatepass")))
             if name in names.plain:
@@ -196,6 +194,19 @@ class SealedStore:
             words = seal_words(self._sealer_or_none(), job_id, self._task, progress.message)
             progress = replace(progress, message=words)
         return Delta(writes, deletes, progress)
+
+    def _sealed_fields(
+        self, job_id: str, fields: Mapping[str, bytes], fence: int
+    ) -> dict[str, bytes]:
+        names, seal, sealed = self._names_of(job_id), self._current().seal, {}
+        for name, data in fields.items():
+            plain = name.encode("utf-8", "surrogatepass")
+            field = names.stored(plain)
+            content = len(plain).to_bytes(4, "big") + plain + data
+            sealed[field] = seal(names.place + field.encode(), content, fence)
+        if not names.is_saved:
+            sealed[NAMES] = seal(names.place + NAMES.encode(), names.key, fence)
+        return sealed
 
     def _names_of(self, job_id: str) -> Names:
         found = self._names.get(job_id)
@@ -243,8 +254,12 @@ class SealedStore:
     def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
         return self._shown(self._inner.signal(job_id, signal, by=by, force=force))
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
-        return self._shown(self._inner.resume(job_id, by=by))
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
+        """As the inner store does; what is written is encrypted for the job's next attempt."""
+        if writes:
+            self.load(job_id)  # the key to its names
+            writes = self._sealed_fields(job_id, writes, self._inner.get(job_id).fence)
+        return self._shown(self._inner.resume(job_id, by=by, writes=writes))
 
     def wake(self, job_id: str, *, by: str = "") -> Job:
         return self._shown(self._inner.wake(job_id, by=by))
@@ -308,30 +323,3 @@ def sealed(
     transactional = isinstance(inner, Transactional)
     make: Callable[..., Store] = SealedTransactionalStore if transactional else SealedStore
     return make(inner, cipher, task, tenant, accept_plaintext=accept_plaintext)
-
-
-def readable(job: Job, cipher: Cipher | None) -> Job:
-    """Return a record with its texts decrypted, and stars where that cannot be."""
-    error, reason, words = job.error, job.reason, job.progress.message
-    changes: dict[str, Any] = {}
-    for name, text in (("error", error), ("reason", reason)):
-        if text is not None and (shown := open_text(cipher, job.id, job.task, text)) != text:
-            changes[name] = shown
-    if (shown := open_text(cipher, job.id, job.task, words)) != words:
-        changes["progress"] = replace(job.progress, message=shown)
-    return replace(job, **changes) if changes else job
-
-
-def result_of(job: Job, cipher: Cipher | None) -> bytes | None:
-    """Return a job's result in the bytes of its task's codec.
-
-    Raises:
-        NoKeysError: it is encrypted, and there are no keys here at all.
-        EncryptedDataError: it is encrypted and cannot be read.
-    """
-    if job.result is None or not is_record(job.result):
-        return job.result
-    name = f"{job.id}: result"
-    if cipher is None:
-        raise NoKeysError(name)
-    return cipher.open(place_of("value", job.id, job.task), job.result, name).data

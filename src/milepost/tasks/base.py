@@ -1,23 +1,30 @@
 """The task base: a Celery task that can be made durable."""
 
+import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 import celery
 from celery._state import get_current_worker_task
+from kombu.exceptions import OperationalError
 
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError
+from milepost.guard import Declaration
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
+from milepost.settings import Settings
 from milepost.tasks import message
+from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.sensitive import Sending, dumps_models, without_models
 from milepost.tasks.verdict import FINAL
+
+logger = logging.getLogger("milepost")
 
 DURABLE: dict[str, Any] = {
     "acks_late": True,
@@ -41,9 +48,15 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             define ``migrate_checkpoint(data, from_version)``, which returns the data as the
             new code wants them.
         codec: how its values become bytes. None: the application's codec.
+        guards: what stands before each run of its body, in this order; see
+            :mod:`milepost.guards.declared`. A job that is held back frees its slot and
+            comes again.
         keep_result: whether the return value is kept in the job's record.
         on_soft_time_limit: ``fail``: the job fails, as in Celery; ``continue``: it frees its
             slot and goes on in a new attempt, if it has saved anything since it began.
+        job_type: the name of its job type. None: the task's own.
+        input_model: pydantic model that the arguments have to fit. None: any arguments.
+        permissions: what a role must be entitled to beside the act itself.
     """
 
     abstract = True
@@ -53,15 +66,20 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     max_crashes: ClassVar[int | None] = None
     checkpoint_version: ClassVar[int] = 1
     codec: ClassVar[Codec | None] = None
+    guards: ClassVar[Sequence[Declaration]] = ()
     keep_result: ClassVar[bool] = True
     on_soft_time_limit: ClassVar[str] = "fail"
+    job_type: ClassVar[str | None] = None
+    input_model: ClassVar[Any] = None
+    permissions: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if cls.guards:
+            _check_guards(cls)
         if cls.durable:
             _declare_durable(cls)
-            if "run" in cls.__dict__:
-                wrap_run(cls)
+            wrap_run(cls)
 
     def apply_async(
         self,
@@ -76,8 +94,11 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     ) -> Any:
         """Send the task, as in Celery; a durable one is on record before its message is sent.
 
+        A job's own retry needs no broker: it is on record, and a keeper sends it.
+
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
+            InvalidInputError: the arguments do not fit the input model; likewise.
         """
         places = (producer, link, link_error, shadow)
         if dumps_models(self) and options.get("serializer") != "pickle":
@@ -88,9 +109,12 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             task_id, forget = self._prepare(args, kwargs, task_id, named)
             try:
                 return super().apply_async(args, kwargs, task_id, *places, **options)
-            except BaseException:
+            except BaseException as exc:
                 forget()
-                raise
+                if not (isinstance(exc, OperationalError) and self._is_retry(task_id, options)):
+                    raise
+                logger.warning("job %s: a keeper will send its retry: %s", task_id, exc)
+                return self.AsyncResult(str(task_id))
         return super().apply_async(args, kwargs, task_id, *places, **options)
 
     def retry(
@@ -116,9 +140,22 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             attempt.forsake()
         return super().replace(sig)
 
+    def _is_retry(self, task_id: str | None, options: Mapping[str, Any]) -> bool:
+        """Whether the job that runs here sends itself again."""
+        return bool(options.get("retries")) and task_id == self.request.id
+
     def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
         """Return the arguments of a job as its message and its record are to hold them."""
         return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
+
+    def milepost_check(self, args: Any, kwargs: Any) -> None:
+        """Hold the arguments of a job to the input model, where there is one.
+
+        Raises:
+            InvalidInputError: they do not fit.
+        """
+        if self.input_model is not None:
+            check_arguments(self, args, kwargs)
 
     def milepost_told(self, words: str) -> str:
         """Return what others than the job's record may be told of a reason."""
@@ -135,7 +172,10 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         if options.get("retries"):
             _save_before_retry(task_id)
             return task_id, _nothing
-        if self.app.conf.task_always_eager or (task_id and RECORDED.get() == task_id):
+        if task_id and RECORDED.get() == task_id:
+            return task_id, _nothing
+        self.milepost_check(args, kwargs)
+        if self.app.conf.task_always_eager:
             return task_id, _nothing
         runtime = runtime_of(self.app)
         if runtime.settings.record_at != "publish":
@@ -247,9 +287,50 @@ def _declare_durable(cls: type[BaseTask]) -> None:
         raise ConfigurationError(
             f"{cls.__name__}: on_soft_time_limit={cls.on_soft_time_limit!r}: 'fail' or 'continue'"
         )
+    for name in ("lease_seconds", "checkpoint_every"):
+        _check_number(cls, name, (int, float), "a number of seconds above 0", above=0)
+    _check_number(cls, "max_crashes", int, "a whole number from 0", above=-1)
     for name in ("acks_late", "reject_on_worker_lost"):
         if not getattr(cls, name):
             raise ConfigurationError(
                 f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
                 "is acknowledged when the job has ended, and comes back when its worker dies"
             )
+
+
+def _check_number(cls: type[BaseTask], name: str, kind: Any, what: str, *, above: float) -> None:
+    value = getattr(cls, name)
+    if value is None:
+        return
+    if not isinstance(value, kind) or isinstance(value, bool) or not value > above:
+        raise ConfigurationError(f"{cls.__name__}: {name}={value!r}: {what}")
+
+
+def check_leases(app: Any, settings: Settings) -> None:
+    """Refuse to start a worker that would not renew a task's leases in time.
+
+    Raises:
+        ConfigurationError: a task's lease leaves no room for one missed renewal.
+    """
+    for task in app.tasks.values():
+        lease = getattr(task, "durable", False) and task.lease_seconds
+        if lease and lease < 2 * settings.renew_seconds:
+            raise ConfigurationError(
+                f"task {task.name!r}: lease_seconds={lease} leaves no room for one missed renewal: "
+                f"its workers renew every renew_seconds={settings.renew_seconds}. Make the lease "
+                "at least twice as long, or renew more often"
+            )
+
+
+def _check_guards(cls: type[BaseTask]) -> None:
+    wrong = [guard for guard in cls.guards if not callable(getattr(guard, "build", None))]
+    if wrong:
+        raise ConfigurationError(
+            f"{cls.__name__}: guards = (…, {wrong[0]!r}): declare them with Rate(…) and "
+            "Breaker(…) of milepost.guards.declared, which find their store later"
+        )
+    if not cls.durable:
+        raise ConfigurationError(
+            f"{cls.__name__}: guards= is for durable tasks: a job that is held back has to come "
+            "again, and only a recorded one does"
+        )

@@ -10,45 +10,46 @@ import inspect
 import logging
 import os
 import uuid
+from asyncio import CancelledError, iscoroutine
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from threading import get_ident
 from typing import Any
 
+import celery
 from celery._state import _task_stack  # type: ignore[attr-defined]
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import (
-    RESULT_NOT_KEPT,
-    Attempt,
-    Completed,
-    Dropped,
-    Ending,
-    Stopped,
-    Unclaimed,
-    begin,
-    run_attempt,
-)
+from milepost.engine.attempt import begin, run_attempt
 from milepost.engine.drain import never
+from milepost.engine.endings import RESULT_NOT_KEPT, Completed, Dropped, Ending, Stopped, Unclaimed
 from milepost.engine.plan import Plan
-from milepost.errors import JobFailedError
+from milepost.engine.work import Attempt
+from milepost.errors import BodyExitError, JobFailedError
 from milepost.interrupts import Interrupt, Suspend
 from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
 from milepost.observer import Emitter
 from milepost.runtime import Runtime, runtime_for
 from milepost.settings import Settings
 from milepost.stores.memory import MemoryStore
-from milepost.stores.sealed import result_of
+from milepost.stores.readable import result_of
 from milepost.tasks import announce, message, verdict
+from milepost.tasks.arguments import signature_of
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
-from milepost.tasks.fingerprint import fingerprint_of
+from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
+from milepost.tasks.guarding import guarded
 from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
 
 Body = Callable[[Attempt], Any]
+
+
+class _PutBack(Reject, Ignore):
+    """A Reject that ``autoretry_for`` lets through: nothing has run that could be retried."""
 
 
 class ThrowawayStore(MemoryStore):
@@ -62,11 +63,27 @@ class ThrowawayStore(MemoryStore):
         return self.commit(lease, delta)
 
 
+def body_of(cls: Any) -> Any:
+    """Return the ``run`` of a class that has no engine around it yet, as it was declared.
+
+    Wherever it comes from: a mixin, say. None where there is none, in a base that leaves it
+    to its subclasses, and where it is that of a class that is durable itself.
+    """
+    raw = inspect.getattr_static(cls, "run")
+    function = raw.__func__ if isinstance(raw, staticmethod) else raw
+    return None if function is celery.Task.run or getattr(function, WRAPPED, False) else raw
+
+
 def wrap_run(cls: Any) -> None:
-    """Put the engine around the ``run`` that a durable task class defines."""
-    raw = cls.__dict__["run"]
+    """Put the engine around the ``run`` of a durable task class, wherever that comes from."""
+    raw = inspect.getattr_static(cls, "run")
     is_static = isinstance(raw, staticmethod)
     function = raw.__func__ if is_static else raw
+    if function is celery.Task.run:
+        return
+    cls.milepost_fingerprint = fingerprint_of(cls, function)
+    if body_of(cls) is None:
+        return
     is_async = inspect.iscoroutinefunction(function)
 
     @functools.wraps(function)
@@ -74,8 +91,11 @@ def wrap_run(cls: Any) -> None:
         bound = args if is_static else (self, *args)
         return _enter(self, functools.partial(function, *bound, **kwargs), is_async)
 
+    setattr(run, WRAPPED, True)
     cls.run = run
-    cls.milepost_fingerprint = fingerprint_of(cls, inspect.unwrap(function))
+    # What a decorator wraps counts: it is there that the body stands.
+    cls.milepost_is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+    cls.milepost_signature = signature_of(function, bound=not is_static)
 
 
 def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
@@ -85,11 +105,11 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
         return call()
     if request is None or request.called_directly:
         return _await_directly(task, call) if is_async else _call_directly(task, call)
-    body = functools.partial(
-        _body, task=task, call=functools.partial(drive, call) if is_async else call
-    )
+    body = functools.partial(_body, task=task, call=call)
     if request.is_eager:
         return _translate(task, request, _carry_throwaway(task, request, body))
+    if task.guards:
+        body = functools.partial(guarded, task, body)
     return _translate(task, request, _carry(task, request, body))
 
 
@@ -110,13 +130,40 @@ def _number(request: Any) -> int:
 def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
-        return call()
+        _check_first(attempt, task)
+        return drive(functools.partial(_called, attempt, call))
     except SoftTimeLimitExceeded:
         if task.on_soft_time_limit == "continue" and attempt.journal.has_moved:
             raise Suspend(JobStatus.SCHEDULED, "soft time limit", delay=0.0) from None
         raise
+    except (SystemExit, CancelledError) as exc:
+        if verdict.is_told_to_end(exc):
+            raise
+        raise BodyExitError(task.name, repr(exc)) from exc
     finally:
         CURRENT.reset(token)
+
+
+def _check_first(attempt: Attempt, task: Any) -> None:
+    """Let nothing that the input model refuses reach the body, whoever has sent it.
+
+    A job that is under way goes on, though: it was taken in under the model of its time. And
+    a direct call is the application's own.
+    """
+    request = task.request
+    if attempt.job.attempts <= 1 and not request.called_directly:
+        task.milepost_check(request.args, request.kwargs)
+
+
+def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:
+    """Call the body; its coroutine may be driven by another thread than this one."""
+    value = call()
+    return _at_home(attempt, value) if iscoroutine(value) else value
+
+
+async def _at_home(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    attempt.thread = get_ident()
+    return await coroutine
 
 
 def _carry(task: Any, request: Any, body: Body) -> Ending:
@@ -196,7 +243,7 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
     if isinstance(ending, Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
-        raise Reject(ending.error, requeue=True) from ending.error
+        raise _PutBack(ending.error, requeue=True) from ending.error
     if not (request.is_eager or request.called_directly):
         _tell(task, request, ending)
     raise Ignore(f"job {request.id} stopped: {ending.reason}")

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from threading import get_ident
 from typing import Any, ClassVar, TypeVar
 
-from milepost.engine.attempt import Attempt
 from milepost.engine.loops import CursorLoop, Every, KeyLoop, PositionLoop, pace_of
 from milepost.engine.mapping import run_map
 from milepost.engine.scope import EXPLICIT
 from milepost.engine.steps import call_step
+from milepost.engine.work import Attempt
 from milepost.errors import CheckpointError
 from milepost.interrupts import Suspend
 from milepost.model import Job, JobStatus, Progress
@@ -41,7 +42,7 @@ class CheckpointableTask(BaseTask):
             CheckpointError: no body of a durable task is running in this thread.
         """
         attempt = CURRENT.get()
-        if attempt is None:
+        if attempt is None or attempt.thread != get_ident():
             raise CheckpointError(
                 f"{self.name}: no attempt is running here. Use iterate, step and the like inside "
                 "the task's body, in the thread that runs it"
@@ -109,7 +110,7 @@ class CheckpointableTask(BaseTask):
             StepResultError: the result cannot be stored; the step is not recorded.
             NameInUseError: the name is in use here.
         """
-        attempt = CURRENT.get() or self.attempt
+        attempt = self.attempt
         return call_step(attempt.journal, name, function, args, kwargs)
 
     def map(
@@ -197,7 +198,7 @@ class CheckpointableTask(BaseTask):
         """Save, free the worker's slot, and go on after *seconds*; the body starts over
         with everything it has recorded. This call does not return."""
         self.checkpoint()
-        raise Suspend(JobStatus.SCHEDULED, "snoozing", delay=float(seconds))
+        self.attempt.journal.stop(Suspend(JobStatus.SCHEDULED, "snoozing", delay=float(seconds)))
 
     def atomic(self, session: Any) -> AbstractContextManager[Any]:
         """Write this item's end in your own transaction: it is done exactly once.

@@ -11,17 +11,23 @@ _local = threading.local()
 """Global state department: the event loop of each thread, and the process it was made in."""
 
 
-def drive(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run a coroutine to its end on this thread's loop, in a copy of the current context.
+def drive(call: Callable[[], Any]) -> Any:
+    """Make a call and, if that gives a coroutine, run it to its end on this thread's loop.
+
+    Whether it does shows only then: a decorator, or pydantic's validation, around an
+    ``async def`` is a plain function. It runs in a copy of the current context.
 
     Whatever the body left running is cancelled before this returns: a task that ended must
     not go on working behind the back of the next one.
     """
+    value = call()
+    if not asyncio.iscoroutine(value):
+        return value
     if _loop_is_running():
-        return _drive_elsewhere(make)
+        return _drive_elsewhere(value)
     runner = _runner()
     try:
-        return runner.run(make(), context=contextvars.copy_context())
+        return runner.run(value, context=contextvars.copy_context())
     finally:
         _cancel_leftovers(runner.get_loop())
 
@@ -42,14 +48,14 @@ def _runner() -> asyncio.Runner:
     return runner
 
 
-def _drive_elsewhere(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def _drive_elsewhere(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run eagerly from inside a running loop: a thread of its own, which by nature blocks it."""
     context = contextvars.copy_context()
     outcome: list[Any] = []
 
     def work() -> None:
         try:
-            outcome.append((True, context.run(asyncio.run, make())))
+            outcome.append((True, context.run(asyncio.run, coroutine)))
         except BaseException as exc:  # handed to the caller's thread, which raises it
             outcome.append((False, exc))
 

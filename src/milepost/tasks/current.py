@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 
-from milepost.engine.attempt import Attempt
+from milepost.engine.work import Attempt
 
 RECORDED: ContextVar[str | None] = ContextVar("milepost_recorded", default=None)
 """The job whose record its sender has written already, while its message is sent."""

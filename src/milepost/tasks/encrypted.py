@@ -11,6 +11,7 @@ from milepost.codecs import tokens
 from milepost.errors import ConfigurationError, EncryptedDataError, EncryptedFailureError
 from milepost.runtime import Runtime, cipher_of
 from milepost.stores.sealed import sealed
+from milepost.tasks.carrying import body_of
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
 from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
@@ -47,11 +48,11 @@ class EncryptedTask(CheckpointableTask):
     accept_plaintext: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        declares_run = "run" in cls.__dict__
-        if declares_run:
-            cls.run = opening(cls.__dict__["run"])  # type: ignore[method-assign]
+        body = body_of(cls)
+        if body is not None:
+            cls.run = opening(body)  # type: ignore[method-assign]
         super().__init_subclass__(**kwargs)
-        if declares_run:
+        if body is not None:
             cls.run = closing(cls.__dict__["run"])  # type: ignore[method-assign]
 
     def tenant_of(self, *args: Any, **kwargs: Any) -> str:  # noqa: ARG002
@@ -122,6 +123,7 @@ class EncryptedTask(CheckpointableTask):
         Raises:
             NoKeysError: there is no key to encrypt with.
             EncodeError: the task's codec does not take an argument.
+            InvalidInputError: they do not fit the input model.
             TypeError: they do not fit the task.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
@@ -131,10 +133,14 @@ class EncryptedTask(CheckpointableTask):
         check: Any = getattr(self, "__header__", None)
         if check is not None and getattr(self.app, "strict_typing", True):
             check(*args, **kwargs)
+        super().milepost_check(args, kwargs)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
         sealer = cipher_of(self.app).sealer(self.tenant_of(*args, **kwargs))
         data = codec_of(self.app, self).encode([tuple(args), dict(kwargs)])
         return (tokens.seal_call(sealer, task_id, self.name, data),), {}
+
+    def milepost_check(self, args: Any, kwargs: Any) -> None:
+        """Let them pass: they were checked before they were encrypted, by who has the key."""
 
     def _is_sealed_for(self, task_id: str, args: Any, kwargs: Any) -> bool:
         if kwargs or len(args) != 1 or not tokens.is_token(args[0]):

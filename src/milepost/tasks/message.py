@@ -5,10 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery.canvas import Signature
+from celery.utils.time import maybe_iso8601
 from kombu import Queue, serialization
 from kombu.exceptions import KombuError
 
-from milepost.errors import EncodeError
+from milepost.errors import ConfigurationError, EncodeError
+from milepost.runtime import runtime_of
+from milepost.security.serializers import is_pickle
 
 FINISH_HEADER = "milepost_finish"
 """Marks a delivery whose body has already run: only callbacks and result may be missing."""
@@ -37,12 +40,26 @@ def pack(signature: Mapping[str, Any], serializer: str | None) -> bytes:
 
 
 def unpack(message: bytes, app: Any) -> Signature[Any]:
-    """Return the signature that :func:`pack` made *message* from, bound to *app*."""
+    """Return the signature that :func:`pack` made *message* from, bound to *app*.
+
+    Raises:
+        ConfigurationError: it is pickled, and the app does not allow that: whoever can write
+            to the store could else run code here.
+    """
     head, _, body = message.partition(b"\n")
     kind, encoding = head.decode().split(" ", 1)
+    _refuse_pickle(kind, app)
     data = serialization.loads(body, kind, encoding, accept={kind})
     signature: Signature[Any] = Signature.from_dict(data, app=app)
     return signature
+
+
+def _refuse_pickle(serializer: str | None, app: Any) -> None:
+    if is_pickle(serializer) and not runtime_of(app).settings.allow_pickle:
+        raise ConfigurationError(
+            "a job's message is pickled: use JSON, or Milepost(app, allow_pickle=True) where "
+            "nobody else can write to the broker and the store"
+        )
 
 
 def rewritten(message: bytes, change: Callable[[Any], Any]) -> bytes:
@@ -54,7 +71,12 @@ def rewritten(message: bytes, change: Callable[[Any], Any]) -> bytes:
 
 
 def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> bytes:
-    """Return the message of a job about to be sent by ``apply_async``."""
+    """Return the message of a job about to be sent by ``apply_async``.
+
+    Raises:
+        ConfigurationError: it would be pickled, and the app does not allow that.
+    """
+    _refuse_pickle(options.get("serializer") or task.serializer, task.app)
     dump_models = task._dump_pydantic_arguments
     if dump_models is not None and options.get("serializer") != "pickle":
         args, kwargs = dump_models(args, kwargs)
@@ -86,10 +108,11 @@ def from_signature(task: Any, signature: Signature[Any]) -> bytes:
     return pack(data, task.serializer)
 
 
-def seconds_until(app: Any, countdown: float | None, eta: datetime | None) -> float:
+def seconds_until(app: Any, countdown: float | None, eta: datetime | str | None) -> float:
     """Return in how many seconds a message with these options should start."""
     if countdown is not None:
         return max(float(countdown), 0.0)
+    eta = maybe_iso8601(eta)  # Celery takes one that is written out, too
     if eta is None:
         return 0.0
     if eta.tzinfo is None:

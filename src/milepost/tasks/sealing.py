@@ -27,6 +27,7 @@ from milepost.errors import (
 )
 from milepost.runtime import cipher_of
 from milepost.tasks.carrying import is_inside
+from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
 from milepost.tasks.verdict import describe
 
@@ -101,6 +102,7 @@ def opening(raw: Any) -> Any:
             task, args, kwargs = opened(args, kwargs)
             return _checked(task, function(*args, **kwargs))
 
+    setattr(run, BELOW, True)
     return staticmethod(run) if is_static else run
 
 

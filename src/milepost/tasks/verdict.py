@@ -1,5 +1,6 @@
 """What an error that leaves the body means for the job: Celery's words, translated once."""
 
+import signal
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +10,14 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
 from milepost.engine.recovery import RETRY
-from milepost.errors import CrashLimitError, JobFailedError
+from milepost.errors import CrashLimitError, InvalidInputError, JobFailedError
 from milepost.model import JobStatus, Settlement
 from milepost.tasks import message
 
-FINAL = (CrashLimitError, JobFailedError)
+FINAL = (CrashLimitError, InvalidInputError, JobFailedError)
 """Errors that end a job whatever ``autoretry_for`` says: another try would meet them again."""
+TERMINATED = frozenset(number - 256 for number in signal.valid_signals())
+"""Exit codes of a pool process that a signal has told to terminate."""
 RETRY_GRACE = 30.0
 """Seconds past a retry's countdown after which its message is taken to be lost."""
 ERROR_LENGTH = 4096
@@ -45,6 +48,17 @@ def judge(task: Any, request: Any, exc: BaseException) -> Settlement:
     if isinstance(exc, Reject):
         return _reject(exc)
     return Settlement(JobStatus.FAILED, error=describe(exc), finishing=must_finish(task, request))
+
+
+def is_told_to_end(exc: BaseException) -> bool:
+    """Whether an exit was asked of the process from outside, and is no doing of its body.
+
+    A pool process leaves by a code of its own when it is told to terminate, and Celery's
+    worker by exceptions of its own.
+    """
+    if type(exc) is not SystemExit:
+        return isinstance(exc, SystemExit)
+    return exc.code in TERMINATED
 
 
 def describe(exc: BaseException) -> str:

@@ -1,5 +1,7 @@
 """A clock that stands still until it is told to move."""
 
+import asyncio
+
 
 class FakeClock:
     """Time under the test's control; :meth:`sleep` advances it and returns at once."""
@@ -15,5 +17,9 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self._now += seconds
+
+    async def rest(self, seconds: float) -> None:
+        self._now += seconds
+        await asyncio.sleep(0)
 
     advance = sleep

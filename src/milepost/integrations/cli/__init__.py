@@ -2,7 +2,7 @@
 
 import click
 
-from milepost.integrations.cli import acting, looking, watching
+from milepost.integrations.cli import acting, looking, moving, parts, watching
 from milepost.integrations.cli.codes import EXPLAINED
 from milepost.integrations.cli.doctor.command import doctor as examine
 from milepost.integrations.cli.keys import keys
@@ -22,6 +22,8 @@ def jobs() -> None:
 for _command in (
     *(looking.list_jobs, looking.show, watching.watch),
     *acting.COMMANDS,
-    *(looking.explain, looking.checkpoint, looking.stats, examine, keys),
+    *moving.COMMANDS,
+    *(looking.explain, looking.checkpoint, looking.stats, parts.types, parts.plugins),
+    *(examine, keys),
 ):
     jobs.add_command(_command)

@@ -11,11 +11,17 @@ from typing import Any
 
 import click
 
-from milepost.errors import InvalidTransitionError, JobNotFoundError
+from milepost.budget import Budget
+from milepost.errors import (
+    ConfigurationError,
+    InvalidTransitionError,
+    JobNotFoundError,
+    PermissionDeniedError,
+)
 from milepost.history import Act
 from milepost.integrations.cli.codes import Exit
-from milepost.integrations.cli.frame import Desk, command
-from milepost.integrations.cli.options import filters, whoami
+from milepost.integrations.cli.frame import Desk, code_of, command
+from milepost.integrations.cli.options import filters
 from milepost.model import Job, JobStatus, Signal
 
 FITS: dict[Act, tuple[JobStatus, ...]] = {
@@ -39,7 +45,8 @@ class Outcome:
     Attributes:
         id: which job.
         done: whether it was done, or was so already.
-        status: the job's status afterwards; None where there is no such job.
+        status: the job's status afterwards; None where it is not known.
+        code: what the command would end with, were this the only job.
         said: the outcome in words.
     """
 
@@ -47,6 +54,7 @@ class Outcome:
     done: bool
     status: str | None
     said: str
+    code: Exit = Exit.DONE
 
 
 def act_command(act: Act, doc: str, *more: Callable[[Any], Any]) -> click.Command:
@@ -73,13 +81,13 @@ def act_command(act: Act, doc: str, *more: Callable[[Any], Any]) -> click.Comman
         wanted: dict[str, Any] = {"job_type": job_type, "owner": owner, "since": since}
         filtered = bool(status) or everything or any(v is not None for v in wanted.values())
         if filtered == bool(ids):
-            raise click.UsageError(f"{act} which jobs? Give ids, or a filter such as --type TASK")
+            raise click.UsageError(f"{act} which jobs? Give ids, or a filter such as --type TYPE")
         if filtered:
             wanted["status"] = status or FITS[act]
             ids = tuple(job.id for job in desk.jobs.find_all(limit=500, **wanted))
             if not yes:
                 return ask_for_yes(desk, act, len(ids))
-        return report(desk, outcomes(desk, act, ids, by or whoami(), _as_taken(how)))
+        return report(desk, outcomes(desk, act, ids, by or "", _as_taken(how)))
 
     body.__doc__ = doc
     options = (
@@ -87,7 +95,9 @@ def act_command(act: Act, doc: str, *more: Callable[[Any], Any]) -> click.Comman
         filters,
         click.option("--all", "everything", is_flag=True, help="All that the act fits."),
         click.option("--yes", is_flag=True, help="Do it to all that the filter finds."),
-        click.option("--by", metavar="NAME", help="Who asks.  [default: user@host]"),
+        click.option(
+            "--by", metavar="NAME", help="Who asks, for the history.  [default: the principal]"
+        ),
         *more,
     )
     for option in reversed(options):
@@ -99,7 +109,17 @@ def _as_taken(how: dict[str, Any]) -> dict[str, Any]:
     """Return an act's own options as the manager takes them."""
     if "keep_steps" in how:
         return {"from_start": not how["keep_steps"]}
+    if "budget_tokens" in how:
+        tokens, money = how["budget_tokens"], how["budget_money"]
+        return {} if (tokens, money) == (None, None) else {"budget": _budget(tokens, money)}
     return how
+
+
+def _budget(tokens: int | None, money: str | None) -> Budget:
+    try:
+        return Budget(tokens, money)
+    except ConfigurationError as exc:
+        raise click.UsageError(str(exc)) from None
 
 
 def outcomes(
@@ -110,9 +130,9 @@ def outcomes(
         try:
             job = getattr(desk.jobs, act)(job_id, by=by, **how)
         except InvalidTransitionError as exc:
-            yield Outcome(job_id, False, str(exc.status), str(exc))
-        except JobNotFoundError as exc:
-            yield Outcome(job_id, False, None, str(exc))
+            yield Outcome(job_id, False, str(exc.status), str(exc), Exit.REFUSED)
+        except (JobNotFoundError, PermissionDeniedError) as exc:
+            yield Outcome(job_id, False, None, str(exc), code_of(exc))
         else:
             yield Outcome(job_id, True, str(job.status), SAYS[act](job))
 
@@ -132,11 +152,16 @@ def report(desk: Desk, done: Iterator[Outcome]) -> Exit:
     finally:
         # Also where the store goes away in the middle: what was done is done.
         if desk.screen.as_json:
-            desk.screen.json({"jobs": [asdict(one) for one in seen]})
-    failed = [one for one in seen if not one.done]
-    if not failed:
+            desk.screen.json({"jobs": [as_json(one) for one in seen]})
+    codes = {one.code for one in seen if not one.done}
+    if not codes:
         return Exit.DONE
-    return Exit.NOT_FOUND if all(one.status is None for one in failed) else Exit.REFUSED
+    return codes.pop() if len(codes) == 1 else Exit.REFUSED
+
+
+def as_json(one: Outcome) -> dict[str, Any]:
+    """Return what became of a job as JSON has it; the code is the whole command's."""
+    return {name: value for name, value in asdict(one).items() if name != "code"}
 
 
 def ask_for_yes(desk: Desk, act: Act, number: int) -> Exit:
@@ -181,7 +206,12 @@ COMMANDS = (
     act_command(
         Act.PAUSE, "Let jobs stop at their next checkpoint and wait; waiting ones at once."
     ),
-    act_command(Act.RESUME, "Let paused jobs go on."),
+    act_command(
+        Act.RESUME,
+        "Let paused jobs go on.",
+        click.option("--budget-tokens", type=int, help="The most tokens it may use in all."),
+        click.option("--budget-money", metavar="AMOUNT", help="The most it may cost in all."),
+    ),
     act_command(
         Act.CANCEL,
         "End jobs: running ones at their next checkpoint, waiting ones at once.",

@@ -21,6 +21,8 @@ class Exit(IntEnum):
     TIME_IS_UP = 7
     WARNINGS = 8
     ERRORS = 9
+    DENIED = 10
+    """The policy does not allow it."""
     INTERRUPTED = 130
     """Ctrl-C."""
 
@@ -36,6 +38,7 @@ EXPLAINED = {
     Exit.TIME_IS_UP: "watch: it has not ended within --timeout",
     Exit.WARNINGS: "doctor: warnings",
     Exit.ERRORS: "doctor: errors; keys verify, keys rotate --here: unreadable data",
+    Exit.DENIED: "the policy does not allow it",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
 }
 """Each code, as the group's help says it."""

@@ -12,15 +12,19 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 from kombu.exceptions import OperationalError
 
 from milepost.errors import (
+    BrokerUnavailableError,
     InvalidTransitionError,
     JobNotFoundError,
     MilepostError,
+    PermissionDeniedError,
     StoreUnavailableError,
 )
 from milepost.integrations.cli.codes import Exit
+from milepost.integrations.cli.options import whoami
 from milepost.integrations.cli.screen import Screen
 from milepost.jobs import CeleryJobManager
 from milepost.runtime import ATTRIBUTE, runtime_of
+from milepost.security.permissions import DECISIONS
 
 NO_APP = (
     "no Celery app: say where it is, and from the project's folder, "
@@ -40,13 +44,15 @@ class Desk:
 
     Attributes:
         app: the Celery app.
-        jobs: its jobs.
+        jobs: its jobs, for whoever sits here.
         screen: where to write.
+        principal: who sits here.
     """
 
     app: Any
     jobs: CeleryJobManager
     screen: Screen
+    principal: str
 
 
 def command(name: str, *, needs_milepost: bool = True) -> Callable[[Any], click.Command]:
@@ -60,16 +66,30 @@ def command(name: str, *, needs_milepost: bool = True) -> Callable[[Any], click.
     def make(body: Callable[..., Exit | None]) -> click.Command:
         @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
         @click.option("--no-color", is_flag=True, help="Write without colours.")
+        @click.option(
+            "--principal",
+            envvar="MILEPOST_PRINCIPAL",
+            metavar="NAME",
+            help="Who asks, for the policy.  [default: user@host]",
+        )
         @click.pass_context
         @handle_preload_options
         @wraps(body)
-        def run(ctx: click.Context, *, as_json: bool, no_color: bool, **given: Any) -> None:
+        def run(
+            ctx: click.Context,
+            *,
+            as_json: bool,
+            no_color: bool,
+            principal: str | None,
+            **given: Any,
+        ) -> None:
             app = ctx.obj.app
             screen = Screen(as_json, no_color or bool(ctx.obj.no_color))
             with errors_as_codes(ctx, screen), warnings_on_one_line(screen):
                 check_app(ctx, app, needs_milepost)
                 import_tasks(app)
-                code = body(Desk(app, CeleryJobManager(app), screen), **given)
+                who = principal or whoami()
+                code = body(Desk(app, CeleryJobManager(app, who), screen, who), **given)
                 ctx.exit(code or Exit.DONE)
 
         return click.command(name, cls=CeleryCommand)(run)
@@ -133,7 +153,9 @@ def code_of(exc: Exception) -> Exit:
         return Exit.REFUSED
     if isinstance(exc, JobNotFoundError):
         return Exit.NOT_FOUND
-    if isinstance(exc, StoreUnavailableError | OperationalError | OSError):
+    if isinstance(exc, PermissionDeniedError):
+        return Exit.DENIED
+    if isinstance(exc, StoreUnavailableError | BrokerUnavailableError | OperationalError | OSError):
         return Exit.UNAVAILABLE
     return Exit.USAGE
 
@@ -157,6 +179,8 @@ class _OneLine(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == DECISIONS:  # a refusal ends the command with the same words
+            return
         problem = record.exc_info[1] if record.exc_info else None
         tail = f": {problem}" if problem is not None else ""
         self._screen.complain(f"Warning: {record.getMessage()}{tail}")

@@ -1,12 +1,14 @@
 """The commands that look and change nothing: list, show, explain, checkpoint, stats."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import click
 
+from milepost.engine.plan import Checkpoint
 from milepost.integrations.cli import words
 from milepost.integrations.cli.bounded import together
 from milepost.integrations.cli.frame import Desk, command
@@ -110,7 +112,7 @@ def _with_workers(desk: Desk, job_id: str, timeout: float) -> Explanation | None
 @command("checkpoint")
 @click.argument("job_id", metavar="ID")
 def checkpoint(desk: Desk, job_id: str) -> None:
-    """Show what a job has recorded: steps, loops, maps, state, data."""
+    """Show what a job has recorded: steps, loops, maps, calls, spend, state, data."""
     saved = desk.jobs.checkpoint(job_id)
 
     def people() -> None:
@@ -121,6 +123,7 @@ def checkpoint(desk: Desk, job_id: str) -> None:
                 ("map", name, f"{len(results):,} results")
                 for name, results in saved["maps"].items()
             ),
+            *_books(saved),
             *(("state", name, shortened(value)) for name, value in _parts_of(saved["state"])),
             *(("data", name, shortened(value)) for name, value in _parts_of(saved["data"])),
         ]
@@ -134,18 +137,29 @@ def checkpoint(desk: Desk, job_id: str) -> None:
     desk.screen.say(saved, people)
 
 
+def _books(saved: Checkpoint) -> Iterator[tuple[str, str, str]]:
+    """Yield what a job has asked of models, and what that has cost."""
+    for part in ("spend", "budget"):
+        if part in saved:
+            yield from ((part, name, str(value)) for name, value in saved[part].items())
+    for name, left in saved.get("sent", {}).items():
+        yield "sent", name, "no answer yet" if left["sent"] else "put off"
+    if "calls" in saved:
+        yield "calls", "", f"{len(saved['calls']):,} answers"
+
+
 @command("stats")
 def stats(desk: Desk) -> None:
-    """Count jobs by task and status."""
+    """Count jobs by type and status."""
     counts: dict[str, Counter[str]] = {}
     total: Counter[str] = Counter()
-    for (task, status), number in desk.jobs.stats().items():
-        counts.setdefault(task, Counter())[str(status)] += number
+    for (job_type, status), number in desk.jobs.stats().items():
+        counts.setdefault(job_type, Counter())[str(status)] += number
         total[str(status)] += number
 
     def people() -> None:
         statuses = [str(status) for status in JobStatus]
-        rows = [_counted(task, counts[task], statuses) for task in sorted(counts)]
+        rows = [_counted(name, counts[name], statuses) for name in sorted(counts)]
         if len(rows) > 1:
             rows.append(_counted("all", total, statuses))
         desk.screen.table(("type", *statuses), rows, range(1, len(statuses) + 1))

@@ -47,7 +47,7 @@ def filters(body: F) -> F:
                 type=click.Choice([str(status) for status in JobStatus]),
                 help="In this status; may be repeated.",
             ),
-            click.option("--type", "job_type", metavar="TASK", help="Of this task."),
+            click.option("--type", "job_type", metavar="TYPE", help="Of this job type or task."),
             click.option("--owner", help="Of this owner."),
             click.option(
                 "--since",

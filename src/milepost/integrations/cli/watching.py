@@ -95,7 +95,7 @@ def _cells(desk: Desk, job: Job) -> dict[str, str]:
     report = desk.jobs.report(job)
     left = report.seconds_left
     cells = {
-        "type": job.task,
+        "type": report.job_type,
         "status": words.status(report),
         "progress": words.progress(report) if report.fraction is not None else "",
         "amount": words.amount(report),

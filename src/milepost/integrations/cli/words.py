@@ -16,7 +16,7 @@ def row(job: Job, report: JobReport) -> list[str]:
     """Return a job's line in a list."""
     return [
         job.id,
-        job.task,
+        report.job_type,
         status(report),
         progress(report),
         rate(report),
@@ -62,7 +62,8 @@ def facts(job: Job, report: JobReport) -> list[tuple[str, str]]:
     """Return all there is to say of a job, as names with values."""
     return [
         ("id", job.id),
-        ("type", job.task),
+        ("type", report.job_type),
+        ("task", "" if job.task == report.job_type else job.task),
         ("status", status(report)),
         ("reason", report.reason or ""),
         ("error", report.error or ""),
@@ -120,12 +121,12 @@ def _worker(report: JobReport) -> str:
 def _started(report: JobReport) -> str:
     if report.started_at is None:
         return ""
-    waited = max(report.started_at - report.created_at, 0.0)
+    waited = max(report.started_at - (report.created_at or report.started_at), 0.0)
     return f"{moment(report.started_at)}, after waiting {span(waited)}"
 
 
 def _ended(report: JobReport) -> str:
     if report.ended_at is None:
         return ""
-    since = report.started_at or report.created_at
+    since = report.started_at or report.created_at or report.ended_at
     return f"{moment(report.ended_at)}, after {span(max(report.ended_at - since, 0.0))}"

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from milepost import history
-from milepost.model import Job, JobStatus, NewJob, Progress, Signal
+from milepost.model import Job, JobStatus, NewJob, Progress, Settlement, Signal
 
 
 def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
@@ -72,6 +73,24 @@ def described(job: NewJob) -> list[str]:
         "metadata": json.dumps(dict(job.metadata)) if job.metadata else None,
     }
     return [word for name, value in pairs.items() if value is not None for word in (name, value)]
+
+
+def ended(settlement: Settlement) -> list[Any]:
+    """Return field, value, … of the record that a settlement sets."""
+    error, reason = settlement.error, settlement.reason
+    pairs = {
+        "reason": None if reason is None else printable(reason),
+        "result": settlement.result,
+        "error": None if error is None else printable(error),
+        "delivery": settlement.delivery,
+        "message": settlement.message or None,
+    }
+    return [word for pair in pairs.items() if pair[1] is not None for word in pair]
+
+
+def printable(words: str) -> bytes:
+    """Return words for people as bytes, whatever an exception's text may hold."""
+    return words.encode("utf-8", "backslashreplace")
 
 
 def text(data: bytes) -> str:

@@ -7,7 +7,8 @@ Keys, where ``ns`` is the namespace::
     ns:index              zset   job id → the moment (ms) somebody should look after it
     ns:jobs               zset   job id → the moment (ms) it was created
 
-What is shared beside jobs is in :mod:`~milepost.stores.redis.documents`.
+What is shared beside jobs is in :mod:`~milepost.stores.redis.documents` and
+:mod:`~milepost.stores.redis.limits`.
 
 A call whose reply was lost may have been executed. Sent again it is answered as the first
 one would have been: calls that win or ask something carry a nonce, which the record remembers, and
@@ -43,14 +44,23 @@ from milepost.model import (
 )
 from milepost.query import Page, Query
 from milepost.settings import Settings
-from milepost.store import FINISH_AFTER
+from milepost.store import FINISH_AFTER, NO_WRITES
 from milepost.stores import rules
 from milepost.stores.limits import check_delta, check_settlement, check_size
 from milepost.stores.redis import lua
 from milepost.stores.redis.documents import RedisDocuments
 from milepost.stores.redis.exchanging import exchange
+from milepost.stores.redis.limits import RedisLimits
 from milepost.stores.redis.listing import Listing
-from milepost.stores.redis.record import described, ms, read_job, text, written
+from milepost.stores.redis.record import (
+    described,
+    ended,
+    ms,
+    printable,
+    read_job,
+    text,
+    written,
+)
 from milepost.stores.redis.wire import Command, Wire
 
 BATCH = 500
@@ -72,6 +82,7 @@ class RedisStore:
         self._retention = ms(settings.retention)
         self._listing = Listing(wire, settings.namespace, self._retention)
         self.documents = RedisDocuments(wire, settings.namespace)
+        self.limits = RedisLimits(wire, settings.namespace)
         self._limit = settings.max_value_bytes
         self._resent: dict[str, tuple[int, int]] = {}
 
@@ -143,7 +154,7 @@ class RedisStore:
 
     def settle(self, lease: Lease, settlement: Settlement) -> None:
         check_settlement(settlement, self._limit)
-        delta, values = settlement.delta, _values(settlement)
+        delta, values = settlement.delta, ended(settlement)
         is_noted = settlement.status is not JobStatus.SUCCEEDED
         note = settlement.error or settlement.reason
         command = (
@@ -186,7 +197,7 @@ class RedisStore:
     ) -> bool:
         retention = self._retention if status.is_terminal else ""
         return bool(
-            self._run("release", job_id, owner, _printable(reason), status, retention, _nonce())
+            self._run("release", job_id, owner, printable(reason), status, retention, _nonce())
         )
 
     def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
@@ -198,8 +209,10 @@ class RedisStore:
             wanted=rules.WANTED[signal],
         )
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
-        return self._steer("resume", job_id, history.line(Act.RESUME, by))
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
+        check_delta(Delta(writes), self._limit)
+        fields = chain.from_iterable(writes.items())
+        return self._steer("resume", job_id, history.line(Act.RESUME, by), *fields)
 
     def wake(self, job_id: str, *, by: str = "") -> Job:
         def advice(job: Job) -> str:
@@ -318,24 +331,6 @@ class RedisStore:
         fence, times = self._resent.get(lease.job_id, (0, 0))
         self._resent[lease.job_id] = (lease.fence, times + 1 if fence == lease.fence else 1)
         return self._with_token(lease, command)
-
-
-def _values(settlement: Settlement) -> list[Any]:
-    """Return field, value, … of the record that a settlement sets."""
-    error, reason = settlement.error, settlement.reason
-    pairs = {
-        "reason": None if reason is None else _printable(reason),
-        "result": settlement.result,
-        "error": None if error is None else _printable(error),
-        "delivery": settlement.delivery,
-        "message": settlement.message or None,
-    }
-    return [word for pair in pairs.items() if pair[1] is not None for word in pair]
-
-
-def _printable(words: str) -> bytes:
-    """Return words for people as bytes, whatever an exception's text may hold."""
-    return words.encode("utf-8", "backslashreplace")
 
 
 def _nonce() -> str:

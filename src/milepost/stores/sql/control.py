@@ -4,13 +4,15 @@ A call's number goes to a column of its own, ``asked``: between the two sendings
 whose answer was lost, the job's attempt may well have written the number of one of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from milepost.errors import JobNotFoundError
 from milepost.history import Act
-from milepost.model import Job, Signal, Swap
+from milepost.model import Delta, Job, JobStatus, Signal, Swap
+from milepost.store import NO_WRITES
 from milepost.stores import rules
+from milepost.stores.limits import check_delta
 from milepost.stores.record import Record
 from milepost.stores.sql.database import OnDatabase
 from milepost.stores.sql.dialect import Link
@@ -25,8 +27,18 @@ class Control(OnDatabase):
             job_id, lambda _, found: rules.signalled(found, signal, keep, by, force=force)
         )
 
-    def resume(self, job_id: str, *, by: str = "") -> Job:
-        return self._change(job_id, lambda _, found: rules.resumed(found, by))
+    def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
+        check_delta(Delta(writes), self._limit)
+
+        def decide(link: Link, found: Record) -> Record:
+            after = rules.resumed(found, by)
+            if found.job.status is not JobStatus.PAUSED or not writes:
+                return after
+            for name, value in writes.items():
+                link.run(self._sql.set_field, {"id": job_id, "name": name, "value": value})
+            return replace(after, kept=True)
+
+        return self._change(job_id, decide)
 
     def wake(self, job_id: str, *, by: str = "") -> Job:
         return self._change(job_id, lambda _, found: rules.woken(found, by))

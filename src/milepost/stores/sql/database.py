@@ -160,10 +160,12 @@ class OnDatabase:
     Args:
         database: where the jobs are.
         retention: seconds a record is kept after its job's end.
+        limit: the largest value a checkpoint may hold, in bytes.
     """
 
-    def __init__(self, database: Database, retention: float) -> None:
-        self._database, self._sql, self._retention = database, database.sql, retention
+    def __init__(self, database: Database, retention: float, limit: int) -> None:
+        self._database, self._sql = database, database.sql
+        self._retention, self._limit = retention, limit
         self._call, self._read, self._write = database.call, database.read, database.write
 
 

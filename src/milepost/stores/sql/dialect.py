@@ -130,6 +130,7 @@ class Tables:
     fields: str
     documents: str
     counters: str
+    limits: str
     meta: str
 
     @classmethod

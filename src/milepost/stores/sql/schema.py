@@ -62,7 +62,16 @@ DOCUMENTS: Step = (
 )
 """``call`` is the last call that wrote a row, so that it knows its own work again."""
 
-STEPS: Sequence[Step] = (FIRST, DOCUMENTS)
+LIMITS: Step = (
+    """
+    CREATE TABLE {limits} (
+        name {key} PRIMARY KEY, idle_from {float} NOT NULL, kept {text} NOT NULL
+    ){compact}
+    """,
+)
+"""``kept`` is the window of one key as JSON; from ``idle_from`` on it no longer matters."""
+
+STEPS: Sequence[Step] = (FIRST, DOCUMENTS, LIMITS)
 """Step *n* leads from version *n* to version *n + 1*."""
 
 

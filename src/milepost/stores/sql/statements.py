@@ -23,6 +23,8 @@ OWNED = """j.status = 'running' AND (j.worker = :owner OR
 
 LAPSED = """(CASE WHEN j.status = 'running'
     AND (j.lease_until IS NULL OR j.lease_until <= t.now) THEN 1 ELSE 0 END)"""
+SNOOZING = """(j.status = 'scheduled' AND COALESCE(j.index_at <= j.due_at, false)
+    AND j.due_at > t.now)"""
 DOUBLINGS = f"""(CASE WHEN j.strikes + {LAPSED} <= 1 THEN 0
     WHEN j.strikes + {LAPSED} > {MAX_DOUBLINGS} THEN {MAX_DOUBLINGS}
     ELSE j.strikes + {LAPSED} - 1 END)"""
@@ -61,7 +63,7 @@ CLAIM = f"""
             ELSE j.history END
     FROM {CLOCK}
     WHERE j.id = :id AND j.status NOT IN ({TERMINAL}, 'paused') AND (j.delivery < :number
-        OR j.delivery = :number AND (j.status <> 'running' OR {LAPSED} = 1))
+        OR j.delivery = :number AND (j.status <> 'running' OR {LAPSED} = 1) AND NOT {SNOOZING})
     RETURNING {{columns}}, {{now}}
 """
 PUT = f"""
@@ -142,6 +144,10 @@ PURGE = """
     DELETE FROM {jobs} WHERE id IN (SELECT id FROM old) RETURNING id
 """
 DROP = "DELETE FROM {fields} WHERE job_id = :id AND name {ids}"
+SET_FIELD = """
+    INSERT INTO {fields} (job_id, name, value) VALUES (:id, :name, :value)
+    ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value
+"""
 HAS_FIELDS = "SELECT 1 FROM {fields} WHERE job_id = :id LIMIT 1"
 EMPTY_ALL = "DELETE FROM {fields} WHERE job_id {ids}"
 IDENTITY = "SELECT identity FROM {meta}"
@@ -170,6 +176,12 @@ ADD = """
     RETURNING total
 """
 TOTALS = "SELECT counter, total FROM {counters} WHERE name = :name"
+LOCK_WINDOW = """
+    INSERT INTO {limits} (name, idle_from, kept) VALUES (:name, 0, '')
+    ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING kept, {now}
+"""
+KEEP_WINDOW = "UPDATE {limits} SET kept = :kept, idle_from = :idle_from WHERE name = :name"
+DROP_WINDOWS = "DELETE FROM {limits} WHERE idle_from <= {now}"
 
 
 EXCHANGE = """
@@ -203,6 +215,7 @@ class Statements:
     expire: str = EXPIRE
     empty: str = EMPTY
     drop: str = DROP
+    set_field: str = SET_FIELD
     has_fields: str = HAS_FIELDS
     purge: str = PURGE
     empty_all: str = EMPTY_ALL
@@ -213,6 +226,9 @@ class Statements:
     next_document: str = NEXT_DOCUMENT
     add: str = ADD
     totals: str = TOTALS
+    lock_window: str = LOCK_WINDOW
+    keep_window: str = KEEP_WINDOW
+    drop_windows: str = DROP_WINDOWS
     exchange: str = EXCHANGE
 
     @classmethod

@@ -33,6 +33,7 @@ from milepost.stores.sql.database import Database, transaction
 from milepost.stores.sql.dialect import Dialect, Link, Params, clean
 from milepost.stores.sql.documents import SqlDocuments
 from milepost.stores.sql.joining import driver_connection
+from milepost.stores.sql.limits import SqlLimits
 from milepost.stores.sql.listing import Listing
 from milepost.stores.sql.record import metadata_text, record_of
 from milepost.stores.sql.sessions import draw
@@ -50,11 +51,12 @@ class SqlStore(Control, Listing):
     """
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
-        super().__init__(Database(dialect, settings.namespace), settings.retention)
+        database = Database(dialect, settings.namespace)
+        super().__init__(database, settings.retention, settings.max_value_bytes)
         self.name = dialect.name
-        self._limit = settings.max_value_bytes
         self._dialect = dialect
         self.documents = SqlDocuments(self._database)
+        self.limits = SqlLimits(self._database)
 
     # -- the life of an attempt --------------------------------------------------------
 
@@ -141,7 +143,7 @@ class SqlStore(Control, Listing):
         return None if told is None else Signal(told)
 
     def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:
-        """Write a checkpoint inside the user's transaction; see :class:`Transactional`."""
+        """Write a checkpoint inside the user's transaction; see :mod:`milepost.transactional`."""
         check_delta(delta, self._limit)
         with self._database.joined(driver_connection(self.name, connection)) as link:
             return self._commit(link, lease, delta, draw())
@@ -264,6 +266,7 @@ class SqlStore(Control, Listing):
         dropped = 0
         while batch := self._call(lambda link, _: self._purge(link)):
             dropped += batch
+        self.limits.purge()
         return dropped
 
     def _purge(self, link: Link) -> int:

@@ -14,6 +14,7 @@ from milepost.testing.contracts.documents import DocumentsContract
 from milepost.testing.contracts.endings import EndingContract
 from milepost.testing.contracts.exchanging import ExchangeContract
 from milepost.testing.contracts.leases import LeaseContract
+from milepost.testing.contracts.limits import LimitsContract
 from milepost.testing.contracts.listing import ListingContract
 from milepost.testing.contracts.recovery import RecoveryContract
 from milepost.testing.contracts.sharing import SharingContract
@@ -30,6 +31,7 @@ class StoreContract(
     RecoveryContract,
     SharingContract,
     DocumentsContract,
+    LimitsContract,
     ExchangeContract,
 ):
     """Every rule of the contract; override ``elapse`` where the test owns the clock."""

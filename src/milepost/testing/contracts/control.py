@@ -2,7 +2,12 @@
 
 from itertools import pairwise
 
-from milepost.errors import InvalidTransitionError, JobNotFoundError, LeaseLostError
+from milepost.errors import (
+    InvalidTransitionError,
+    JobNotFoundError,
+    LeaseLostError,
+    ValueTooLargeError,
+)
 from milepost.history import Act
 from milepost.model import (
     NOTHING,
@@ -69,6 +74,31 @@ class ControlContract(StoreCase):
         assert store.signal(job_id, Signal.PAUSE).signal is None
         store.resume(job_id)
         assert store.commit(self.granted(store, job_id), NOTHING) is None
+
+    def test_resume_sets_fields_of_a_paused_job(self, store: Store) -> None:
+        fresh, running = self.new(store), self.new(store)
+        store.signal(fresh, Signal.PAUSE)
+        store.resume(fresh, writes={"g": b"\x001", "a": b"2"})
+        assert store.load(fresh) == {"g": b"\x001", "a": b"2"}
+        claim = self.claim(store, fresh)
+        assert isinstance(claim, Granted)
+        assert claim.resumed
+        lease = self.granted(store, running)
+        store.commit(lease, Delta({"a": b"1", "b": b"1"}))
+        store.resume(running, writes={"a": b"2"})
+        assert store.load(running)["a"] == b"1"
+        store.settle(lease, Settlement(JobStatus.PAUSED))
+        store.resume(running, writes={"a": b"2"})
+        store.resume(running, writes={"a": b"3"})
+        assert store.load(running) == {"a": b"2", "b": b"1"}
+
+    def test_resume_refuses_a_field_that_is_too_large(self, store: Store) -> None:
+        job_id = self.new(store)
+        store.signal(job_id, Signal.PAUSE)
+        with raises(ValueTooLargeError):
+            store.resume(job_id, writes={"g": b"x" * (self.LIMIT + 1)})
+        assert store.get(job_id).status is JobStatus.PAUSED
+        assert store.load(job_id) == {}
 
     def test_signal_before_the_start(self, store: Store) -> None:
         paused, cancelled = self.new(store), self.new(store)

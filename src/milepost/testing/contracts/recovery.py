@@ -8,6 +8,7 @@ from milepost.model import (
     Delta,
     JobStatus,
     Progress,
+    Refusal,
     Settlement,
 )
 from milepost.store import Store
@@ -87,6 +88,31 @@ class RecoveryContract(StoreCase):
         recovery = store.claim_recovery(job_id, 1.0)
         assert recovery is not None
         assert recovery.job.crashes == 0
+
+    def test_a_left_over_message_does_not_wake_a_snoozing_job(self, store: Store) -> None:
+        job_id = self.new(store)
+        lease = self.granted(store, job_id)
+        store.settle(lease, Settlement(JobStatus.SCHEDULED, "snoozing", delay=0.2))
+        assert self.refused(store, job_id) is Refusal.EARLY
+        self.elapse(0.25)
+        assert job_id in store.due(10)
+        assert store.claim_recovery(job_id, 10.0) is not None
+        self.granted(store, job_id)
+
+    def test_a_snoozing_job_that_is_woken_starts(self, store: Store) -> None:
+        job_id = self.new(store)
+        lease = self.granted(store, job_id)
+        store.settle(lease, Settlement(JobStatus.SCHEDULED, "snoozing", delay=60.0))
+        store.wake(job_id)
+        self.granted(store, job_id)
+
+    def test_what_has_a_message_of_its_own_starts_when_that_comes(self, store: Store) -> None:
+        """An ETA and a retry are Celery's to keep: its clock may be a little ahead."""
+        self.granted(store, self.new(store, delay=60.0))
+        job_id = self.new(store)
+        retry = Settlement(JobStatus.SCHEDULED, "retry", delay=60.0, resend_after=30.0, delivery=1)
+        store.settle(self.granted(store, job_id), retry)
+        self.granted(store, job_id, number=1)
 
     def test_retry_is_sent_again_only_after_its_grace(self, store: Store) -> None:
         job_id = self.new(store)

@@ -16,7 +16,7 @@ from milepost.integrations.cli.frame import Desk, command
 @click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait for workers.")
 def doctor(desk: Desk, timeout: float) -> Exit:
     """Look for what loses work: in the configuration, the servers, the workers, the jobs."""
-    found = judge(gather(desk.app, timeout))
+    found = judge(gather(desk.app, desk.jobs, timeout))
     counts = Counter(finding.level for finding in found)
     document = {
         "findings": [asdict(finding) for finding in found],

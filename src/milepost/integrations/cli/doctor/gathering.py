@@ -37,11 +37,12 @@ LIVE = tuple(status for status in JobStatus if not status.is_terminal)
 WAITING = frozenset({JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.INTERRUPTED})
 
 
-def gather(app: Any, timeout: float) -> Facts:
+def gather(app: Any, jobs: CeleryJobManager, timeout: float) -> Facts:
     """Return all facts about an app and what is around it.
 
     Args:
         app: the Celery app.
+        jobs: its jobs.
         timeout: seconds to wait for the workers' answers.
     """
     here = here_of(app)
@@ -51,7 +52,7 @@ def gather(app: Any, timeout: float) -> Facts:
         "the broker's Redis": lambda: broker_server(app),
     }
     if here.store is not None:
-        asked["jobs"] = lambda: look_at_jobs(app)
+        asked["jobs"] = lambda: look_at_jobs(app, jobs)
         asked["the store's Redis"] = lambda: store_server(app)
     got, gaps = together(asked, LIMIT)
     servers: list[Server] = [
@@ -140,9 +141,8 @@ def skew_of(clock: float, before: float, after: float) -> float:
 # -- the jobs --------------------------------------------------------------------------------
 
 
-def look_at_jobs(app: Any) -> JobFacts:
+def look_at_jobs(app: Any, jobs: CeleryJobManager) -> JobFacts:
     """Return what is on record, as far as it is looked at."""
-    jobs = CeleryJobManager(app)
     before = time.time()
     newest = jobs.find(limit=1).jobs
     after = time.time()

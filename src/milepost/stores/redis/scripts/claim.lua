@@ -8,7 +8,7 @@
 -- Gives nil unknown | {'granted', has a checkpoint, record} | {why refused, 0 or 1, record}
 -- needs: clock ended snapshot history
 local record = redis.call('HMGET', KEYS[1], 'status', 'delivery', 'heartbeat_at', 'lease_ms',
-  'strikes', 'crashes', 'attempts', 'fence', 'started_at', 'nonce', 'heard', 'progress')
+  'strikes', 'crashes', 'attempts', 'fence', 'started_at', 'nonce', 'heard', 'progress', 'due_at')
 local status, delivery = record[1], tonumber(record[2] or 0)
 local number, now = tonumber(ARGV[3]), clock()
 
@@ -32,6 +32,11 @@ elseif status and number < delivery then
   return answer('stale')
 elseif live and number <= delivery then
   return answer('held')
+elseif status == 'scheduled' and number <= delivery and tonumber(record[13] or 0) > now then
+  local look = redis.call('ZSCORE', KEYS[2], ARGV[1])
+  if look and tonumber(look) <= tonumber(record[13]) then
+    return answer('early')
+  end
 end
 
 local crashed = running and not live and 1 or 0

@@ -1,0 +1,146 @@
+"""What the body of a task works with while it holds the lease."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+
+from milepost.engine.calls import Calls
+from milepost.engine.journal import Journal
+from milepost.engine.lease import Leased
+from milepost.engine.loops import Loop
+from milepost.engine.plan import Plan
+from milepost.engine.scope import EXPLICIT
+from milepost.engine.state import State
+from milepost.errors import (
+    DecodeError,
+    LeaseLostError,
+    NotTransactionalError,
+)
+from milepost.model import (
+    NOTHING,
+    Granted,
+    Job,
+    Signal,
+)
+from milepost.runtime import Runtime
+from milepost.transactional import Transactional
+
+
+class Attempt:
+    """One worker carrying one job, as the body sees it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        plan: Plan,
+        granted: Granted,
+        stored: Mapping[str, bytes],
+        unreadable: DecodeError | None = None,
+    ) -> None:
+        self.unreadable = unreadable
+        """Why nothing of the checkpoint can be read, if so: the job is parked."""
+        self.runtime = runtime
+        self.job: Job = granted.job
+        self.leased = Leased(runtime, granted.lease)
+        self.journal = Journal(
+            runtime,
+            self.leased,
+            stored,
+            plan.checkpoint_every,
+            granted.job.progress,
+            plan.is_draining,
+        )
+        self.forsaken = False
+        self.thread = get_ident()
+        """The thread that runs the body: what it records is for no other to touch."""
+        self._calls: Calls | None = None
+        self._state: State | None = None
+
+    @property
+    def fence(self) -> int:
+        return self.leased.lease.fence
+
+    @property
+    def calls(self) -> Calls:
+        """The job's calls that cost money, loaded on first use."""
+        if self._calls is None:
+            self._calls = Calls(self.journal)
+        return self._calls
+
+    def state(self, model: Any) -> Any:
+        """Return the task's state object, loaded on first use."""
+        if self._state is None:
+            self._state = State(self.journal, model)
+        return self._state.value
+
+    def save(self, data: Any) -> None:
+        """Make *data* durable now, as the job's explicit checkpoint."""
+        encoded = self.runtime.codec.encode(data)
+        self.journal.put(EXPLICIT, encoded)
+        self.journal.stored.fields[EXPLICIT] = encoded
+
+    def saved(self) -> Any:
+        """Return the job's explicit checkpoint, or None."""
+        stored = self.journal.stored
+        data = stored.fields.get(EXPLICIT)
+        return None if data is None else stored.decode(EXPLICIT, data)
+
+    def forsake(self) -> None:
+        """Let go of the job's record: another task takes the id over.
+
+        Raises:
+            Superseded: another attempt has the job, so it is not this one's to give.
+        """
+        self.leased.commit(NOTHING)
+        self.forsaken = True
+        self.runtime.store.delete(self.job.id)
+
+    @contextmanager
+    def atomic(self, session: Any) -> Iterator[Any]:
+        """Write the current item's end in the user's own transaction.
+
+        Raises:
+            NotTransactionalError: the store is not in a database.
+            CheckpointError: the item has ended already, or this is inside another atomic().
+        """
+        store, journal = self.runtime.store, self.journal
+        if not isinstance(store, Transactional):
+            raise NotTransactionalError(store.name, "it is not an SQL database")
+        journal.check_can_record()
+        journal.in_transaction = True
+        try:
+            try:
+                yield session
+            finally:
+                journal.in_transaction = False
+            signal = self._commit_in(store, session)
+        except BaseException:
+            session.rollback()
+            raise
+        journal.obey(signal)
+
+    def _commit_in(self, store: Transactional, session: Any) -> Signal | None:
+        journal, loop = self.journal, self.journal.innermost
+        item_loop = loop if isinstance(loop, Loop) else None
+        state = journal.state
+        noted = None if state is None else state.noted
+        if item_loop is not None:
+            item_loop.count_item()
+        try:
+            delta = journal.pending(leaving=item_loop)
+            signal = store.commit_in(session, self.leased.lease, delta)
+            session.commit()
+        except BaseException as exc:
+            if item_loop is not None:
+                item_loop.uncount_item()
+            if state is not None:
+                state.noted = noted
+            if isinstance(exc, LeaseLostError):
+                journal.stop(self.leased.lose())
+            raise
+        journal.mark_saved(delta)
+        if item_loop is not None:
+            journal.leave_item(item_loop)
+            item_loop.ahead = True
+        return signal

@@ -1,0 +1,1 @@
+"""Who may do what to jobs, and what jobs may be given."""

@@ -1,0 +1,39 @@
+"""The guards that a task declares, before its body: who is held back comes again later."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from milepost.engine.work import Attempt
+from milepost.errors import CallRefusedError
+from milepost.guard import Guard
+from milepost.interrupts import Suspend
+from milepost.model import JobStatus
+from milepost.runtime import runtime_for
+
+BUILT = "milepost_guards"
+"""Where a task keeps its guards once they are built."""
+SOONEST = 1.0
+"""Seconds that a body which was held back stays away, at least."""
+
+
+def guarded(task: Any, body: Callable[[Attempt], Any], attempt: Attempt) -> Any:
+    """Run the body through every guard of its task, or suspend the job until one allows it."""
+    with ExitStack() as stack:
+        for guard in _guards_of(task):
+            try:
+                stack.enter_context(guard.calling())
+            except CallRefusedError as refused:
+                delay = max(refused.retry_after, SOONEST)
+                raise Suspend(JobStatus.SCHEDULED, f"held back: {refused}", delay) from None
+        return body(attempt)
+
+
+def _guards_of(task: Any) -> Sequence[Guard]:
+    found: Sequence[Guard] | None = task.__dict__.get(BUILT)
+    if found is None:
+        runtime = runtime_for(task)
+        built = tuple(given.build(runtime.store, runtime.emit) for given in task.guards)
+        # One set per process, also where two threads come here at once.
+        found = task.__dict__.setdefault(BUILT, built)
+    return found

@@ -1,0 +1,1 @@
+"""A storm over a fleet of workers, and the check of what it left."""

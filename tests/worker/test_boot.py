@@ -1,0 +1,66 @@
+"""What a worker refuses to start with, and what it takes note of when it starts."""
+
+import json
+
+import pytest
+from workers import wait_until
+
+from milepost.versions import DOCUMENT
+
+
+def seen(site):
+    """Return the checkpoint versions that the store has seen."""
+    return json.loads(site.milepost.store.documents.read(DOCUMENT).data or b"{}")
+
+
+def start_in_vain(site):
+    """Start a worker that ends by itself; return what it says."""
+    worker = site.start_worker(ready=False)
+    wait_until(lambda: worker.process.poll() is not None, "the worker has ended")
+    assert worker.process.returncode != 0
+    assert "ready." not in worker.text()
+    return worker.text()
+
+
+@pytest.mark.parametrize("kind", ["redis", "files+sqlite", "redis+postgres"])
+def test_a_version_that_went_backwards(make_site, kind):
+    """A worker of older code does not touch newer jobs, unless somebody wants just that."""
+    site = make_site(kind)
+    site.start_worker().stop()
+    assert seen(site)["count"] == 1
+    document = site.milepost.store.documents.read(DOCUMENT)
+    newer = json.dumps({**seen(site), "count": 7, "gone": 2}).encode()
+    assert site.milepost.store.documents.write(DOCUMENT, newer, version=document.version)
+
+    said = start_in_vain(site)
+    assert "checkpoint_version went backwards: 'count' has 1, the store has seen 7" in said
+
+    site.env["MILEPOST_ALLOW_OLDER_VERSIONS"] = "1"
+    worker = site.start_worker()
+    assert "checkpoint_version went backwards" in worker.text()
+    assert (seen(site)["count"], seen(site)["gone"]) == (7, 2)
+    job = site.send("count", 3)
+    assert job.get(timeout=30) == 3
+
+
+def test_pickle(make_site):
+    """A worker that would read it does not start."""
+    site = make_site("files+sqlite")
+    conf = {**json.loads(site.env["PROJECT_CONF"]), "accept_content": ["json", "pickle"]}
+    site.env["PROJECT_CONF"] = json.dumps(conf)
+    assert "accept_content of the Celery app has pickle" in start_in_vain(site)
+
+
+def test_a_registry_that_contradicts_itself(make_site):
+    """A job type whose task nobody has."""
+    site = make_site("files+sqlite")
+    (site.folder / "project.py").write_text(
+        "from importlib import util\n"
+        f"spec = util.spec_from_file_location('whole', {str(site.home / 'project.py')!r})\n"
+        "whole = util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(whole)\n"
+        "app = whole.app\n"
+        "whole.milepost.registry.register('shop.import', 'shop.tasks.nowhere')\n"
+    )
+    said = start_in_vain(site)
+    assert "job type 'shop.import' names task 'shop.tasks.nowhere', which is not registered" in said
