@@ -99,7 +99,8 @@ def check_readable(milepost, job_ids, work):
     from milepost.tasks import message
 
     stored = message.unpack(milepost.jobs.get(waiting).message, work.app)
-    assert work._in_the_clear(stored.options["link"]["args"], {}, None)[0] == (CANARY,)
+    link = stored.options["link"]
+    assert work._in_the_clear(link["args"], dict(link["kwargs"]), None) == ((CANARY,), {})
     opened = milepost.runtime.cipher
     from milepost.codecs import tokens
 

@@ -213,6 +213,17 @@ def test_links_made_by_name_are_encrypted_too(app):
     assert CANARY.encode() not in app.milepost.store.get(result.id).message
 
 
+def test_arguments_added_to_a_link_later_are_encrypted_too(app):
+    """Those of before are opened for it, and all of them sealed together."""
+    task = declare(app, echo)
+    more = task.s(1, a=2).clone((CANARY,))
+    assert CANARY in repr(more)
+    result = task.apply_async((0,), link=more)
+    stored = app.milepost.store.get(result.id).message
+    assert CANARY.encode() not in stored
+    assert more.apply().get() == [[CANARY, 1], {"a": 2}]
+
+
 def test_what_would_go_in_the_clear_is_refused(app):
     task = declare(app, echo)
     for call in (
@@ -231,6 +242,13 @@ def test_somebody_elses_ciphertext_is_not_opened_for_him(app):
     stolen = tokens.seal_result(sealer, tokens.Returned("victim", task.name, "", b'J1"secret"'))
     assert task.apply((stolen,)).get() == [[stolen], {}]
     assert app.milepost.jobs.open(stolen) == "secret"
+    (part,), other_mark = task.s(CANARY)["args"], task.s(CANARY)["kwargs"]
+    assert task.apply((part,)).get() == [[part], {}]
+    assert task.apply((part,), other_mark).get() == [[part], {}]
+    keys = Keyring([Key("k9", b"9" * 32, is_current=True)])
+    unknown = Milepost(Celery("other", set_as_current=False), store="memory://", keys=keys)
+    foreign = tokens.seal_text(unknown.runtime.cipher.sealer(), "j", "t", "E: x")[3:]
+    assert task.apply((foreign,)).get() == [[foreign], {}]
     own = tokens.seal_call(sealer, "another-job", task.name, b"x")
     assert task.apply((own,)).get() == [[own], {}]
 

@@ -1,13 +1,14 @@
 """The encrypted task: what it is given, keeps, returns and fails with is readable in it only."""
 
 import inspect
+import secrets
 import uuid
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from milepost.ciphertext import HIDDEN, NEEDS_KEY, head_of
 from milepost.codecs import tokens
-from milepost.errors import ConfigurationError, EncryptedFailureError, TamperedError
+from milepost.errors import ConfigurationError, EncryptedDataError, EncryptedFailureError
 from milepost.runtime import Runtime, cipher_of
 from milepost.stores.sealed import sealed
 from milepost.tasks.carrying import body_of
@@ -24,6 +25,8 @@ from milepost.tasks.sealing import (
 )
 from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
 
+PART = "milepost_part"
+"""The argument by name that marks a signature's encrypted arguments."""
 SHOWN = "<encrypted>"
 """What Celery shows in place of arguments."""
 
@@ -144,24 +147,37 @@ class EncryptedTask(CheckpointableTask):
             return False
         try:
             tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
-        except TamperedError:  # made for something else
+        except EncryptedDataError:  # made for something else, or somebody's text that looks so
             return False
         return True
 
     def _in_the_clear(self, args: Any, kwargs: Any, parent_id: str | None) -> tuple[Any, Any]:
         """Open what a signature, or a task before this one in a canvas, has encrypted."""
-        cipher, codec = cipher_of(self.app), codec_of(self.app, self)
         given: list[Any] = []
         named: dict[str, Any] = {}
+        mark = kwargs.pop(PART, None)
         for value in args:
-            part = tokens.open_part(cipher, self.name, value) if tokens.is_token(value) else None
+            part = self._opened_part(value, mark)
             if part is None:
                 given.append(of_the_canvas(self.app, value, parent_id))
             else:
-                more, others = codec.decode(part)
-                given.extend(more)
-                named |= others
+                given.extend(part[0])
+                named |= part[1]
         return tuple(given), {**named, **kwargs}
+
+    def _opened_part(self, value: Any, mark: Any) -> tuple[Any, Any] | None:
+        """Return arguments that a signature has encrypted, or None where a value is none.
+
+        The mark goes along under a name of its own. So nobody who passes a signature's
+        ciphertext on as text, where text is taken, gets it opened.
+        """
+        if mark is None or not tokens.is_token(value):
+            return None
+        data = tokens.open_part(cipher_of(self.app), self.name, value)
+        if data is None:
+            return None
+        mark_within, args, kwargs = codec_of(self.app, self).decode(data)
+        return (args, kwargs) if mark_within == mark else None
 
     def signature(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Return a signature, as in Celery; its arguments are encrypted already."""
@@ -171,15 +187,18 @@ class EncryptedTask(CheckpointableTask):
     subtask = signature
 
     def _part(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        if not kwargs and all(map(tokens.is_token, args)):
+        if len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}:
             return args, kwargs
+        args, kwargs = self._in_the_clear(args, kwargs, None)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
         try:
             tenant = self.tenant_of(*args, **kwargs)
         except TypeError:  # it waits for more arguments
             tenant = ""
-        data = codec_of(self.app, self).encode([args, kwargs])
-        return (tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data),), {}
+        mark = secrets.token_hex(8)
+        data = codec_of(self.app, self).encode([mark, args, kwargs])
+        token = tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data)
+        return (token,), {PART: mark}
 
     def map(self, function: Any, items: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """Map as a durable task does; Celery's ``task.map(iterable)`` is refused."""
