@@ -69,9 +69,10 @@ def milepost_codecs() -> Mapping[str, Callable[[], Codec]]:
 
 @_spec
 def milepost_key_providers() -> Mapping[str, Callable[..., Any]]:
-    """Return name → ``factory(**options)`` that returns a provider of encryption keys.
+    """Return name → ``factory()`` that returns a provider of encryption keys.
 
-    In use where the application names it; the options are those that it gives there.
+    In use with ``Milepost(app, keys="plugin:<name>")``, or the setting. What it returns is a
+    :class:`milepost.codecs.keyring.KeyProvider`, or any other source of keys.
     """
     raise NotImplementedError
 
@@ -88,18 +89,20 @@ def milepost_observers() -> Mapping[str, Callable[[], Observer]]:
 
 @_spec
 def milepost_guards() -> Mapping[str, Callable[..., Any]]:
-    """Return name → ``factory(**options)`` that returns a guard of calls to the outside.
+    """Return name → ``factory(store, emit)`` that returns a :class:`milepost.guard.Guard`.
 
-    In use where the application names it; the options are those that it gives there.
+    In use before the body of a durable task that names it: ``guards = ("<name>",)``. Made
+    once in each process that runs such a task.
     """
     raise NotImplementedError
 
 
 @_spec
 def milepost_llm_clients() -> Mapping[str, Callable[..., Any]]:
-    """Return name → ``factory(**options)`` that returns a client of a language model.
+    """Return name → ``factory()`` that returns a :class:`milepost.llm.LLMClient`.
 
-    In use where the application names it; the options are those that it gives there.
+    In use in an ``LLMTask`` with ``llm_client = "<name>"``. It keeps the rules of
+    ``milepost.testing.LLMClientContract``. Made once in each process that runs such a task.
     """
     raise NotImplementedError
 

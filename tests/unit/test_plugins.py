@@ -6,12 +6,14 @@ import pytest
 
 from commands import run
 from deliveries import OwnCelery, deliver, make_app, record
-from milepost import CheckpointableTask, Milepost, discovery
+from milepost import CheckpointableTask, EncryptedTask, LLMTask, Milepost, discovery
 from milepost.codecs.json import JsonCodec
+from milepost.codecs.keyring import Key, Keyring
 from milepost.discovery import load_plugins
-from milepost.errors import ConfigurationError, MilepostWarning
+from milepost.errors import CircuitOpenError, ConfigurationError, MilepostWarning
 from milepost.hookspecs import hookimpl
 from milepost.jobtype import JobType
+from milepost.llms import FunctionClient
 from milepost.plugins import PluginState
 from milepost.security.permissions import Decision
 from milepost.stores.memory import MemoryStore
@@ -370,3 +372,68 @@ def test_nothing_is_connected():
     app = make_app(milepost={"store": "redis://127.0.0.1:1/0", "plugins": [plugin(codecs={})]})
     app.milepost.registry.check()
     assert run(app, "types").code == run(app, "plugins").code == 0
+
+
+def test_a_client_of_models():
+    """An LLM task that names it asks it; it is made once."""
+    made = []
+
+    def factory():
+        made.append(FunctionClient(lambda request: "yes"))
+        return made[-1]
+
+    app = make_app(milepost={"plugins": [plugin(llm_clients={"acme": factory})]})
+
+    @app.task(base=LLMTask, bind=True, name="ask", llm_client="acme", llm_model="m")
+    def ask(self):
+        return [self.llm("?", key="a").text, self.llm("?", key="b").text]
+
+    assert deliver(ask).value == ["yes", "yes"]
+    assert len(made) == 1
+
+
+def test_a_client_of_models_that_no_plugin_brings():
+    app = make_app()
+
+    @app.task(base=LLMTask, bind=True, name="ask", llm_client="acme", llm_model="m")
+    def ask(self):
+        return self.llm("?").text
+
+    assert "no plugin brings the llm client 'acme'" in str(deliver(ask).value)
+
+
+def test_a_guard():
+    """A task that names it is held back by it."""
+
+    class Closed:
+        def __init__(self, store, emit):
+            self.store = store
+
+        def calling(self):
+            raise CircuitOpenError("vpn", 30.0)
+
+    app = make_app(milepost={"plugins": [plugin(guards={"vpn": Closed})]})
+
+    @app.task(base=CheckpointableTask, bind=True, name="fetch", guards=("vpn",))
+    def fetch(self):
+        raise AssertionError("it must not run")
+
+    deliver(fetch)
+    assert (record(app).status, record(app).reason[:9]) == ("scheduled", "held back")
+
+
+def test_a_provider_of_keys():
+    """An encrypted task encrypts with its keys."""
+    keys = Keyring([Key("acme", b"s" * 32, is_current=True)])
+    app = make_app(
+        milepost={"keys": "plugin:acme", "plugins": [plugin(key_providers={"acme": lambda: keys})]}
+    )
+
+    @app.task(base=EncryptedTask, bind=True, name="whisper")
+    def whisper(self, word):
+        return word
+
+    job = app.milepost.jobs.create("whisper", {"word": "hush"})
+    assert b"hush" not in job.message
+    with pytest.raises(ConfigurationError, match="no plugin brings the key provider 'other'"):
+        make_app(milepost={"keys": "plugin:other"})

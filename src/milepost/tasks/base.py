@@ -323,11 +323,13 @@ def check_leases(app: Any, settings: Settings) -> None:
 
 
 def _check_guards(cls: type[BaseTask]) -> None:
-    wrong = [guard for guard in cls.guards if not callable(getattr(guard, "build", None))]
+    declared = (guard for guard in cls.guards if not isinstance(guard, str))
+    wrong = [guard for guard in declared if not callable(getattr(guard, "build", None))]
     if wrong:
         raise ConfigurationError(
             f"{cls.__name__}: guards = (…, {wrong[0]!r}): declare them with Rate(…) and "
-            "Breaker(…) of milepost.guards.declared, which find their store later"
+            "Breaker(…) of milepost.guards.declared, which find their store later, or name "
+            "one that a plugin brings"
         )
     if not cls.durable:
         raise ConfigurationError(

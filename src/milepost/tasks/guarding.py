@@ -6,10 +6,10 @@ from typing import Any
 
 from milepost.engine.work import Attempt
 from milepost.errors import CallRefusedError
-from milepost.guard import Guard
+from milepost.guard import Declaration, Guard
 from milepost.interrupts import Suspend
 from milepost.model import JobStatus
-from milepost.runtime import runtime_for
+from milepost.runtime import Runtime, runtime_for
 
 BUILT = "milepost_guards"
 """Where a task keeps its guards once they are built."""
@@ -29,11 +29,18 @@ def guarded(task: Any, body: Callable[[Attempt], Any], attempt: Attempt) -> Any:
         return body(attempt)
 
 
+def _built(given: Declaration | str, runtime: Runtime) -> Guard:
+    if isinstance(given, str):
+        made: Guard = runtime.plugins.make("guards", given, runtime.store, runtime.emit)
+        return made
+    return given.build(runtime.store, runtime.emit)
+
+
 def _guards_of(task: Any) -> Sequence[Guard]:
     found: Sequence[Guard] | None = task.__dict__.get(BUILT)
     if found is None:
         runtime = runtime_for(task)
-        built = tuple(given.build(runtime.store, runtime.emit) for given in task.guards)
+        built = tuple(_built(given, runtime) for given in task.guards)
         # One set per process, also where two threads come here at once.
         found = task.__dict__.setdefault(BUILT, built)
     return found

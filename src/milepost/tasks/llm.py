@@ -10,6 +10,7 @@ from milepost.errors import CheckpointError, ConfigurationError, LLMPriceUnknown
 from milepost.interrupts import Interrupt
 from milepost.limits import Limit
 from milepost.llm import LLMClient, LLMRequest, Prices, Usage
+from milepost.runtime import runtime_of
 from milepost.tasks.admission import STANDARD, Gate, gate_of
 from milepost.tasks.asking import Asker, Terms
 from milepost.tasks.checkpointable import CheckpointableTask
@@ -25,6 +26,8 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 """What is asked: a text, or a conversation of ``{"role": …, "content": …}``."""
 
 CHANGED = ("error", "call")
+CLIENT = "milepost_llm_client"
+"""Where a task keeps the client that a plugin has made for it."""
 
 
 class LLMTask(CheckpointableTask):
@@ -35,7 +38,7 @@ class LLMTask(CheckpointableTask):
     neither they nor the answers are logged.
 
     Attributes:
-        llm_client: whom to ask.
+        llm_client: whom to ask, or the name under which a plugin brings that.
         llm_model: which model, where a call does not say.
         llm_limit: what all workers together may ask of a model of a provider's, for one
             tenant: requests, tokens and calls at once.
@@ -57,7 +60,7 @@ class LLMTask(CheckpointableTask):
     """
 
     abstract = True
-    llm_client: ClassVar[LLMClient | None] = None
+    llm_client: ClassVar[LLMClient | str | None] = None
     llm_model: ClassVar[str | None] = None
     llm_limit: ClassVar[Limit | None] = None
     llm_breaker: ClassVar[Mapping[str, Any] | None] = STANDARD
@@ -216,9 +219,7 @@ class LLMTask(CheckpointableTask):
         timeout: float | None,
         parameters: Mapping[str, Any],
     ) -> LLMRequest:
-        client, model = self.llm_client, model or self.llm_model
-        if client is None:
-            raise ConfigurationError(f"{self.name}: it has no llm_client to ask")
+        client, model = self._client(), model or self.llm_model
         if model is None:
             raise ConfigurationError(f"{self.name}: no model: give model= or llm_model")
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -231,11 +232,23 @@ class LLMTask(CheckpointableTask):
             self.llm_timeout if timeout is None else timeout,
         )
 
+    def _client(self) -> LLMClient:
+        """Return whom to ask; a plugin makes it once per process."""
+        given = self.llm_client
+        if given is None:
+            raise ConfigurationError(f"{self.name}: it has no llm_client to ask")
+        if not isinstance(given, str):
+            return given
+        made: LLMClient | None = self.__dict__.get(CLIENT)
+        if made is None:
+            made = runtime_of(self.app).plugins.make("llm_clients", given)
+            made = self.__dict__.setdefault(CLIENT, made)
+        return made
+
     def _asker(self, attempt: Attempt) -> Asker:
-        assert self.llm_client is not None
         return Asker(
             Terms(
-                self.llm_client,
+                self._client(),
                 functools.partial(self._gate, attempt),
                 self.llm_budget,
                 self._family(attempt),
@@ -289,6 +302,8 @@ def _check_declaration(cls: type[LLMTask]) -> None:
                 f"{cls.__name__}: {name}={getattr(cls, name)!r}: it must be at least {least}"
             )
     client, model, prices = cls.llm_client, cls.llm_model, cls.llm_prices
+    if isinstance(client, str):
+        return  # whom that is shows in the worker
     budgets = (cls.llm_budget, cls.llm_family_budget)
     if client is None or model is None or all(b is None or b.money is None for b in budgets):
         return
