@@ -9,6 +9,8 @@ from milepost.jobtype import JobType
 from milepost.security.validation import unknown_fields
 from milepost.tasks.arguments import parameters_of
 from milepost.tasks.base import BaseTask
+from milepost.tasks.encrypted import EncryptedTask
+from milepost.tasks.sensitive import sensitive_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,23 @@ def described(name: str, task: Any, facts: Mapping[str, Any]) -> JobType:
 
 
 def check_model(job_type: JobType, task: Any) -> None:
-    """Refuse an input model with a field that the task does not take.
+    """Refuse an input model with a field that the task does not take, or would not keep secret.
 
     Raises:
         ConfigurationError: it has one.
     """
+    if job_type.input_model is None:
+        return
+    secret = sensitive_field(job_type.input_model)
+    if secret is not None and not isinstance(task, EncryptedTask):
+        raise ConfigurationError(
+            f"job type {job_type.name!r}: {job_type.input_model.__name__}.{secret} is Sensitive, "
+            "but an input model only checks the payload, which would be sent in the clear. Make "
+            f"task {task.name!r} an EncryptedTask, or let it take the model as an argument, with "
+            "pydantic=True"
+        )
     parameters = parameters_of(task)
-    if job_type.input_model is None or parameters is None:
+    if parameters is None:
         return
     unknown = unknown_fields(job_type.input_model, parameters)
     if unknown:

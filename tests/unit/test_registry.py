@@ -4,8 +4,9 @@ import pytest
 from pydantic import BaseModel
 
 from deliveries import make_app, sent
-from milepost import BaseTask, CheckpointableTask
-from milepost.errors import ConfigurationError, UnknownJobTypeError
+from milepost import BaseTask, CheckpointableTask, EncryptedTask, Sensitive
+from milepost.codecs.keyring import Key, Keyring
+from milepost.errors import ConfigurationError, InvalidInputError, UnknownJobTypeError
 from milepost.registry import JobType, registry_of
 
 
@@ -251,3 +252,40 @@ def test_one_key_whichever_name(app):
     jobs = app.milepost.jobs
     first = jobs.create("shop.load", idempotency_key="k")
     assert jobs.create("tasks.load", idempotency_key="k") == first
+
+
+class Card(BaseModel):
+    number: Sensitive[str]
+
+
+class Order(BaseModel):
+    cards: list[Card] | None = None
+
+
+def test_an_input_model_with_a_sensitive_field():
+    """It only checks: what it names as sensitive would be sent in the clear."""
+    app = make_app(milepost={"keys": Keyring([Key("k", b"s" * 32, is_current=True)])})
+
+    @app.task(base=CheckpointableTask, bind=True, name="charge", input_model=Order)
+    def charge(self, cards=None): ...
+
+    problem = r"Order\.cards\.number is Sensitive.*EncryptedTask"
+    with pytest.raises(ConfigurationError, match=problem):
+        app.milepost.registry.check()
+
+
+def test_an_encrypted_task_may_have_sensitive_input():
+    app = make_app(milepost={"keys": Keyring([Key("k", b"s" * 32, is_current=True)])})
+
+    @app.task(base=EncryptedTask, bind=True, name="charge", input_model=Order)
+    def charge(self, cards=None):
+        return cards[0]["number"]
+
+    app.milepost.registry.check()
+    job = app.milepost.jobs.create("charge", {"cards": [{"number": "4111"}]})
+    assert b"4111" not in job.message
+    with pytest.raises(InvalidInputError):
+        app.milepost.jobs.create("charge", {"cards": [{"number": 4111}]})
+    with pytest.raises(InvalidInputError):
+        charge.delay(cards=[{"number": 4111}])
+    assert len(app.milepost.store.tally()) == 1

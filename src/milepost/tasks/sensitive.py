@@ -11,7 +11,7 @@ nobody else may read::
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar, get_args
+from typing import Any, Generic, NoReturn, TypeVar, get_args, get_origin
 
 from celery._state import get_current_worker_task
 
@@ -120,6 +120,22 @@ def without_models(task: Any, args: Any, kwargs: Any, how: Sending) -> tuple[Any
     if how.troubles:
         raise how.troubles[0]
     return dumped
+
+
+def sensitive_field(model: Any) -> str | None:
+    """Return the first field of a pydantic model that is sensitive, at any depth, or None."""
+    waiting: list[tuple[str, Any]] = [("", model)]
+    seen = set()
+    while waiting:
+        path, kind = waiting.pop(0)
+        if kind is Sensitive or get_origin(kind) is Sensitive:
+            return path
+        if isinstance(kind, type) and kind not in seen and hasattr(kind, "model_fields"):
+            seen.add(kind)
+            fields = kind.model_fields.items()
+            waiting += [(f"{path}.{name}".lstrip("."), f.annotation) for name, f in fields]
+        waiting += [(path, part) for part in get_args(kind)]
+    return None
 
 
 def _dumped(value: Sensitive[Any]) -> Any:
