@@ -123,7 +123,7 @@ def test_exactly_one_may_probe(worker, clock, events):
     for guard in guards:
         with pytest.raises(CircuitOpenError) as refused:
             call(guard)
-        assert refused.value.retry_after == PROBE
+        assert refused.value.retry_after == RESET
     probe.__exit__(None, None, None)
     for guard in guards:
         call(guard)

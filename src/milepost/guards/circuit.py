@@ -75,15 +75,18 @@ class Circuit:
         return json.dumps(asdict(self)).encode()
 
     def closed_for(self, now: float, policy: Policy) -> float:
-        """Return how long nobody may call; 0: some call may."""
+        """Return how long to stay away; 0: some call may be made.
+
+        Never more than the timeout, wherever the clock was set back to: also a probe, which
+        may take longer, has usually ended by then.
+        """
         if self.state == STATE_CLOSED:
             return 0.0
         if self.state == STATE_OPEN:
-            # Never more than the timeout, wherever the clock was set back to.
-            return min(max(self.opened_at + policy.reset_timeout - now, 0.0), policy.reset_timeout)
-        if not self.prober:
-            return 0.0
-        return min(max(self.probe_until - now, 0.0), policy.probe_seconds)
+            left = self.opened_at + policy.reset_timeout - now
+        else:
+            left = self.probe_until - now if self.prober else 0.0
+        return min(max(left, 0.0), policy.reset_timeout)
 
     def probed_by(self, prober: str, now: float, policy: Policy) -> "Circuit":
         """Return the circuit with the one probe under way."""
