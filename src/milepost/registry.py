@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from milepost.declared import Declared, check_model, described, generated_name
 from milepost.errors import ConfigurationError, UnknownJobTypeError
 from milepost.jobtype import JobType
+from milepost.runtime import attached
 from milepost.tasks.base import BaseTask
 
 __all__ = ["JobType", "TaskRegistry", "registry_of"]
@@ -248,11 +249,5 @@ def registry_of(app: Any) -> TaskRegistry:
     Raises:
         ConfigurationError: nobody did.
     """
-    registry = getattr(app, ATTRIBUTE, None)
-    if registry is None:
-        raise ConfigurationError(
-            f"the Celery app {app.main!r} has no milepost: "
-            "write `milepost = Milepost(app)` next to where the app is made"
-        )
-    assert isinstance(registry, TaskRegistry)
+    registry: TaskRegistry = attached(app, ATTRIBUTE)
     return registry

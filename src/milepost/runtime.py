@@ -32,19 +32,28 @@ ATTRIBUTE = "milepost_runtime"
 """Where a Celery app keeps what makes its runtime: on itself, so that two apps share none."""
 
 
+def attached(app: Any, attribute: str) -> Any:
+    """Return what ``Milepost(app)`` has put on a Celery app.
+
+    Raises:
+        ConfigurationError: the app has no milepost.
+    """
+    found = getattr(app, attribute, None)
+    if found is None:
+        raise ConfigurationError(
+            f"the Celery app {app.main!r} has no milepost: "
+            "write `milepost = Milepost(app)` next to where the app is made"
+        )
+    return found
+
+
 def runtime_of(app: Any) -> Runtime:
     """Return the runtime that ``Milepost(app)`` attached to a Celery app.
 
     Raises:
         ConfigurationError: nobody did.
     """
-    provide = getattr(app, ATTRIBUTE, None)
-    if provide is None:
-        raise ConfigurationError(
-            f"the Celery app {app.main!r} has a durable task but no milepost: "
-            "write `milepost = Milepost(app)` next to where the app is made"
-        )
-    runtime: Runtime = provide()
+    runtime: Runtime = attached(app, ATTRIBUTE)()
     return runtime
 
 

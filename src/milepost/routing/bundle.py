@@ -18,7 +18,7 @@ from milepost.routing.router import JobRouter
 from milepost.routing.rules import StoredFlags
 from milepost.routing.shadows import Compare, Comparer, differ
 from milepost.routing.steps import Steps, Traffic
-from milepost.runtime import Runtime
+from milepost.runtime import Runtime, attached
 
 ATTRIBUTE = "milepost_routing"
 """Where a Celery app keeps what makes its routing."""
@@ -114,11 +114,5 @@ def routing_of(app: Any) -> RoutingRuntime:
     Raises:
         ConfigurationError: nobody did.
     """
-    provide = getattr(app, ATTRIBUTE, None)
-    if provide is None:
-        raise ConfigurationError(
-            f"the Celery app {app.main!r} has no milepost: "
-            "write `milepost = Milepost(app)` next to where the app is made"
-        )
-    routing: RoutingRuntime = provide()
+    routing: RoutingRuntime = attached(app, ATTRIBUTE)()
     return routing
