@@ -46,9 +46,13 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole test-suite."""
+    """Run the whole test-suite: what waits side by side, what measures time alone."""
     install(session, "test", "demo", "docs")
-    session.run("pytest", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", "-m", "not campaign", "-n", "3", "--dist", "worksteal")
+    session.run("pytest", "-m", "campaign")
 
 
 @nox.session(python=PYTHONS or [f"{sys.version_info[0]}.{sys.version_info[1]}"])

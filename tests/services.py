@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 START_TIMEOUT = 10.0
+PORTS = 3
+"""How many free ports are tried: another process may take one before the server does."""
 
 
 def free_port() -> int:
@@ -40,15 +42,29 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+def _on_some_port(server: "RedisServer | PostgresServer") -> None:
+    """Start a server on a free port, another one if that turns out to be taken."""
+    for left in reversed(range(PORTS)):
+        server.port = free_port()
+        try:
+            server.start()
+        except RuntimeError:
+            if not left:
+                raise
+        else:
+            return
+
+
 class RedisServer:
     """One ``redis-server`` process; :func:`start_redis` makes it."""
 
+    port: int
+
     def __init__(self, binary: str, options: tuple[str, ...], password: str | None) -> None:
         self._binary, self._options, self._password = binary, options, password
-        self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="milepost-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        _on_some_port(self)
 
     @property
     def url(self) -> str:
@@ -74,7 +90,7 @@ class RedisServer:
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
+                self._end(signal.SIGKILL)
                 raise RuntimeError(f"redis-server did not start on port {self.port}")
             time.sleep(0.01)
 
@@ -126,9 +142,10 @@ def start_redis(*options: str, password: str | None = None) -> RedisServer:
 class PostgresServer:
     """One ``postgres`` with a cluster of its own; :func:`start_postgres` makes it."""
 
+    port: int
+
     def __init__(self, binaries: Path, options: tuple[str, ...]) -> None:
         self._binaries, self._options = binaries, options
-        self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="milepost-postgres-"))
         self._user = _unprivileged()
         if self._user is not None:
@@ -138,7 +155,7 @@ class PostgresServer:
             *("initdb", "-D", self._data, "-U", "milepost", "-A", "trust"),
             *("-E", "UTF8", "--no-locale", "--no-sync"),
         )
-        self.start()
+        _on_some_port(self)
 
     @property
     def _data(self) -> str:

@@ -72,7 +72,7 @@ def carry(folder: Path, rules: Any, job_id: str) -> Any:
             if job.progress.done != shown:
                 shown = job.progress.done
                 print(f"  {shown} of {job.progress.total or '?'} columns, {job.status}", flush=True)
-            if job.status.is_terminal or job.reason:
+            if job.status.is_terminal or job.status == "paused":
                 return job
             if shown >= 3 and not killed:
                 print("  kill -9; another worker starts", flush=True)

@@ -445,7 +445,7 @@ if os.environ.get("PROJECT_MODEL"):
     import asking
 
     asking.define(plain, effect)
-    if os.environ.get("PROJECT_REQUESTS"):
+    if os.environ.get("PROJECT_REQUESTS") and os.environ.get("PROJECT_WORKER"):
         asking.log_admissions(milepost.store.limits, FOLDER / "admissions")
 if "MILEPOST_KEYS" in os.environ:
     secrets_of.declare(plain, effect, FirstTimesError)

@@ -33,11 +33,16 @@ def answered(llmock):
 @pytest.mark.parametrize("kind", ["redis", "files+sqlite", "redis+postgres"])
 def test_a_killed_job_pays_for_no_answer_twice(asking_site, llmock, kind):
     """SIGKILL with calls in flight: those are ambiguous, the others are not asked again."""
-    llmock.add(Delay(0.15, times=None))
+    llmock.add(Delay(0.4, times=None))
     site = asking_site(kind, short_lease=True)
     site.start_worker(concurrency=1)
     job = site.send("ask_about", 0, 40, 4)
-    wait_until(lambda: len(site.jobs.checkpoint(job.id).get("calls", {})) >= 8, "some answers")
+
+    def in_flight():
+        seen = site.jobs.checkpoint(job.id)
+        return len(seen.get("calls", {})) >= 8 and seen.get("sent")
+
+    wait_until(in_flight, "some answers, and calls in flight")
     os.kill(site.effects(job.id, "body")[-1].pid, signal.SIGKILL)
     record = site.wait_for_end(job.id)
     assert site.jobs.result(job.id) == 40

@@ -167,6 +167,7 @@ class Site:
         """Start a worker; it is ended with the site."""
         path = os.pathsep.join(filter(None, (str(self.home), os.environ.get("PYTHONPATH"))))
         env = {**os.environ, **self.env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        env["PROJECT_WORKER"] = "1"  # so that the project knows it from the test's own process
         env["C_FORCE_ROOT"] = "1"  # else Celery takes no pickle in a container's root shell
         worker = WorkerProcess(self.folder, env, pool, concurrency, options)
         self.workers.append(worker)
