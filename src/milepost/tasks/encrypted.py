@@ -139,6 +139,19 @@ class EncryptedTask(CheckpointableTask):
         data = codec_of(self.app, self).encode([tuple(args), dict(kwargs)])
         return (tokens.seal_call(sealer, task_id, self.name, data),), {}
 
+    def milepost_incoming(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
+        """Return the arguments in a job's message decrypted; any in the clear as they are.
+
+        Raises:
+            NoKeysError: this process has no keys.
+            EncryptedDataError: not the one that is needed, or the ciphertext was changed.
+        """
+        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+            return args, kwargs
+        data = tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
+        found: tuple[Any, Any] = codec_of(self.app, self).decode(data)
+        return found
+
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Let them pass: they were checked before they were encrypted, by who has the key."""
 
