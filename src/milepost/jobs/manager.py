@@ -8,6 +8,7 @@ from milepost.engine.scope import without_books, without_loops
 from milepost.errors import ConfigurationError
 from milepost.history import Act
 from milepost.jobs.bulk import ACT_OPTIONS, Bulk, on_each
+from milepost.jobs.elsewhere import refuse_elsewhere
 from milepost.jobs.granting import resume_with
 from milepost.jobs.reading import JobReader
 from milepost.jobs.sending import Sender
@@ -112,14 +113,17 @@ class CeleryJobManager(JobReader):
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has ended, or is given a budget and is not paused.
+            InvalidTransitionError: it has ended, or is given a budget and is not paused; or
+                another system has it.
         """
         by = self._allowed(principal, Action.RESUME, job_id, by)
         store = self._runtime.store
+        job = store.get(job_id)
+        refuse_elsewhere(job)
         if budget is None:
             job = store.resume(job_id, by=by)
         else:
-            job = resume_with(self._runtime_for, store.get(job_id), budget, by)
+            job = resume_with(self._runtime_for, job, budget, by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return self._shown(job)
@@ -163,7 +167,8 @@ class CeleryJobManager(JobReader):
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has not ended, or has done its work.
+            InvalidTransitionError: it has not ended, has done its work, or another system
+                has it.
         """
         by = self._allowed(principal, Action.RETRY, job_id, by)
         return self._shown(self._sender.reopen(job_id, Act.RETRY, (), by))
@@ -182,7 +187,7 @@ class CeleryJobManager(JobReader):
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has not ended; cancel it first.
+            InvalidTransitionError: it has not ended; cancel it first. Or another system has it.
         """
         by = self._allowed(principal, Action.RESTART, job_id, by)
         store = self._runtime_for(self._runtime.store.get(job_id)).store

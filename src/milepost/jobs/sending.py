@@ -8,6 +8,7 @@ from typing import Any
 from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import ConfigurationError
 from milepost.history import Act
+from milepost.jobs.elsewhere import refuse_elsewhere
 from milepost.jobs.fastfail import broker_errors_as_one
 from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job, JobStatus
@@ -77,7 +78,9 @@ class Sender:
         store: Store | None = None,
     ) -> Job:
         """Let a job run again that had ended; *store*: the one that knows what to drop."""
-        job = (store or runtime_of(self._app).store).reopen(job_id, act, drop=drop, by=by)
+        store = store or runtime_of(self._app).store
+        refuse_elsewhere(store.get(job_id))
+        job = store.reopen(job_id, act, drop=drop, by=by)
         attempt(
             f"job {job_id}: forget its old result",
             lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),

@@ -13,6 +13,7 @@ from milepost.errors import (
 )
 from milepost.events import JobRouted, ShadowFailed
 from milepost.jobs import JobManager
+from milepost.jobs.elsewhere import native_id
 from milepost.jobs.sending import Sender, id_of_key
 from milepost.jobtype import JobType
 from milepost.model import Job, JobStatus, Signal
@@ -131,7 +132,7 @@ class Dispatcher:
 
     def _follow(self, order: Order, decision: Decision, job: Job) -> str:
         """Return the id of a job whose record is there already, or has just been made."""
-        native = pins.native_id(job)
+        native = native_id(job)
         if native is not None:
             return native
         if pins.is_place(job):
@@ -146,7 +147,7 @@ class Dispatcher:
         store, clock = self._provide().store, self._provide().clock
         give_up_at = clock.monotonic() + PLACE_PATIENCE
         while clock.monotonic() < give_up_at:
-            native = pins.native_id(store.get(order.job_id))
+            native = native_id(store.get(order.job_id))
             if native is not None:
                 return native
             clock.sleep(0.02)

@@ -7,6 +7,7 @@ from typing import Any
 
 from milepost.errors import ConfigurationError, JobNotFoundError
 from milepost.jobs import Answering, CeleryJobManager, JobManager, JobReport
+from milepost.jobs.elsewhere import native_id
 from milepost.jobs.gate import Gate
 from milepost.jobs.sending import Sender
 from milepost.jobtype import JobType
@@ -265,7 +266,7 @@ class JobRouter:
             if self._legacy is None:
                 raise
             return self._legacy, job_id, None
-        native = pins.native_id(job)
+        native = native_id(job)
         if native is not None:
             return self._dispatcher.legacy, native, None
         if job.message or (pins.is_place(job) and job.metadata.get(ROUTE)):
