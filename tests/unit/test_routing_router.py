@@ -26,7 +26,9 @@ from milepost.model import NOTHING, Delivery, JobStatus, Settlement
 from milepost.routing import Engine, Mode, Routing, StaticFlags, is_shadow, pins
 from milepost.routing.bundle import routing_of
 from milepost.routing.dispatch import Order
+from milepost.routing.rules import Rule
 from milepost.security.permissions import Decision as PolicyDecision
+from milepost.security.roles import Role, RoleTable
 from milepost.stores.memory import MemoryStore
 from milepost.testing import FakeClock
 
@@ -74,7 +76,7 @@ def router(app):
 
 
 def enable(app, share=100.0, job_type="import"):
-    app.milepost.flags.enable(f"celery_{job_type}", share)
+    app.milepost.flags.add([Rule.make(f"celery_{job_type}", share)])  # past any policy
 
 
 def run(app, job_id, **kwargs):
@@ -644,6 +646,91 @@ def test_the_policy_holds_for_moves(guarded):
             act()
     assert milepost.flags.rules() == ()
     assert milepost.migrations.history("import") == ()
+
+
+def test_the_policy_holds_for_flags(guarded):
+    """Whoever switches one routes jobs as well as whoever moves their type."""
+    flags = guarded.milepost.flags
+    for who in (None, "ann"):
+        for act in (
+            lambda who: flags.enable("celery_import", principal=who),
+            lambda who: flags.disable("celery_import", principal=who),
+            lambda who: flags.disable_pattern("celery_*", principal=who),
+            lambda who: flags.switch({"mine": 50.0}, principal=who),
+        ):
+            with pytest.raises(PermissionDeniedError):
+                act(who)
+    assert flags.rules() == ()
+
+
+TABLE = RoleTable(
+    {
+        "mover": Role(["*"], ["import"]),
+        "cleared": Role(["*"], ["import"], permissions=["pii"]),
+        "admin": Role(["*"], permissions=["pii"]),
+    },
+    {"mover": ["ann"], "cleared": ["bob"], "admin": ["root"]},
+)
+
+
+@pytest.fixture(params=["import", "tasks.import"])
+def wanting(request, host):
+    """An app with a job type that wants an entitlement, and whose name may be its task's."""
+    app = make_app(milepost={"policy": TABLE, "routing": Routing(legacy=host)})
+
+    @app.task(
+        base=CheckpointableTask,
+        bind=True,
+        name=request.param,
+        job_type=None if request.param == "import" else "import",
+        permissions=("pii",),
+    )
+    def import_rows(self):
+        return None
+
+    return app
+
+
+def test_what_a_job_type_wants_is_wanted_by_the_router_too(wanting, host):
+    """In whichever system the job is to run, and of whoever moves its type."""
+    milepost = wanting.milepost
+    for act in (
+        lambda who: milepost.router.create_job("import", principal=who),
+        lambda who: milepost.migrations.move("import", Mode.CELERY, principal=who),
+        lambda who: milepost.migrations.mark_job_type_migrated("import", principal=who),
+        lambda who: milepost.migrations.mark_job_type_rollback("import", principal=who),
+        lambda who: milepost.rollbacks.rollback_job_type("import", dry_run=True, principal=who),
+        lambda who: milepost.flags.enable("celery_import", principal=who),
+        lambda who: milepost.flags.disable("shadow_import", principal=who),
+    ):
+        with pytest.raises(PermissionDeniedError, match="it wants pii"):
+            act("ann")
+        act("bob")
+    assert len(host.jobs) == 1
+
+
+def test_flags_of_no_job_type_are_for_who_may_route_all(wanting):
+    flags = wanting.milepost.flags
+    for act in (
+        lambda who: flags.enable("mine", principal=who),
+        lambda who: flags.disable_pattern("celery_imp*", principal=who),
+    ):
+        with pytest.raises(PermissionDeniedError):
+            act("bob")
+        act("root")
+    assert {rule.by for rule in flags.rules()} == {"root"}
+
+
+def test_a_type_may_be_called_by_its_tasks_name(app, router, host):
+    """It is the same type: the same flag, the same key, the same history."""
+    app.milepost.migrations.move("tasks.import_rows", Mode.CELERY)
+    first = router.create_job("import", idempotency_key="k")
+    assert router.create_job("tasks.import_rows", idempotency_key="k") == first
+    assert app.milepost.migrations.is_migrated("import")
+    assert host.jobs == {}
+    app.milepost.rollbacks.rollback_job_type("tasks.import_rows")
+    assert router.mode("import") == (Mode.LEGACY, 0.0)
+    assert app.milepost.migrations.job_types() == ["import"]
 
 
 def test_a_move_under_a_policy_reaches_all_jobs(host):

@@ -10,7 +10,6 @@ from milepost.jobs import Answering, CeleryJobManager, JobManager, JobReport
 from milepost.jobs.elsewhere import native_id
 from milepost.jobs.gate import Gate
 from milepost.jobs.sending import Sender
-from milepost.jobtype import JobType
 from milepost.model import Job
 from milepost.registry import TaskRegistry
 from milepost.routing import pins
@@ -129,9 +128,12 @@ class JobRouter:
         key, noted = idempotency_key or str(uuid.uuid4()), dict(metadata or {})
         if ROUTE in noted:
             raise ConfigurationError(f"metadata: {ROUTE!r} is where the router notes its decision")
-        decision = self.decide(job_type, route_key or key)
+        kind = self._gate.type_named(job_type)
+        decision = self.decide(kind.name, route_key or key)
+        if decision.engine is Engine.CELERY:
+            kind = self._registry.get_task(job_type)
         order = Order(
-            self._kind_of(job_type, decision.engine),
+            kind,
             dict(payload or {}),
             key,
             idempotency_key is not None,
@@ -139,7 +141,7 @@ class JobRouter:
             noted,
             options,
         )
-        self._gate.check(principal, Action.CREATE, order.kind)
+        self._gate.check(principal, Action.CREATE, kind)
         if decision.engine is Engine.CELERY:
             return self._dispatcher.to_celery(order, decision)
         job_id = self._dispatcher.to_legacy(order, decision)
@@ -223,12 +225,6 @@ class JobRouter:
         """
         return Engine.LEGACY if self._find(job_id)[2] is None else Engine.CELERY
 
-    def _kind_of(self, job_type: str, engine: Engine) -> JobType:
-        """Return a job type; one that only the legacy system knows has no task yet."""
-        if engine is Engine.CELERY or self._registry.task_name(job_type) != job_type:
-            return self._registry.get_task(job_type)
-        return JobType(job_type, job_type)
-
     def _ask(self, action: Action, job_id: str, by: str, principal: Who) -> JobReport:
         manager, native, _ = self._seen(job_id, action, principal)
         act = getattr(manager, action, None)
@@ -249,8 +245,7 @@ class JobRouter:
         if job is not None:
             self._gate.check_job(principal, action, job)
         else:
-            kind = self._kind_of(report.job_type, Engine.LEGACY)
-            self._gate.check(principal, action, kind)
+            self._gate.check(principal, action, self._gate.type_named(report.job_type))
         return manager, native, report
 
     def _report(self, manager: JobManager, native: str, job: Job | None) -> JobReport:
