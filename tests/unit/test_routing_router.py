@@ -743,7 +743,7 @@ def test_a_move_under_a_policy_reaches_all_jobs(host):
 
     app.milepost.migrations.move("import", Mode.CELERY, principal="ann")
     job_id = (
-        Sender(app).create(app.milepost.registry.get_task("import"), {}, None, None, None, {}).id
+        Sender(app).create(app.milepost.registry.get_task("import"), {}, None, None, None, {})[0].id
     )
     done = app.milepost.rollbacks.rollback_job_type("import", principal="ann")
     assert done.handed == {job_id: "1"}

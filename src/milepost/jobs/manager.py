@@ -68,21 +68,23 @@ class CeleryJobManager(JobReader):
         Raises:
             UnknownJobTypeError: no job type and no durable task of that name is registered.
             ConfigurationError: the app runs its tasks eagerly, or an argument is unusable.
-            PermissionDeniedError: the principal may not create such jobs.
+            PermissionDeniedError: the principal may not create such jobs, or may not see the
+                one that there is for the key.
             InvalidInputError: the payload does not fit the job type, or is over a limit.
             StoreUnavailableError: nothing was recorded, nothing sent.
             BrokerUnavailableError: nothing was sent, as far as anybody knows.
         """
-        job_type = registry_of(self._app).get_task(getattr(task, "name", task))
-        self._gate.check(principal, Action.CREATE, job_type)
-        job = self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
+        facts = (idempotency_key, owner, metadata)
+        job, is_new = self._created(task, payload, *facts, principal, **options)
+        if not is_new:
+            self._gate.check_job(principal, Action.SEE, job)
         return self._shown(job)
 
     def create_job(
         self, job_type: str, payload: Mapping[str, Any] | None = None, **options: Any
     ) -> str:
-        """Record and send a job, as :meth:`create` does, and return its id."""
-        return self.create(job_type, payload, **options).id
+        """Record and send a job, as :meth:`create` does, and return its id and nothing more."""
+        return self._created(job_type, payload, **options)[0].id
 
     # -- steering ----------------------------------------------------------------------------
 
@@ -228,6 +230,21 @@ class CeleryJobManager(JobReader):
         jobs = list(self.find_all(**wanted, limit=500, principal=principal))
         who = {"by": by, "principal": principal}
         return on_each(jobs, lambda job_id: getattr(self, act)(job_id, **who, **how))
+
+    def _created(
+        self,
+        task: Any,
+        payload: Mapping[str, Any] | None,
+        idempotency_key: str | None = None,
+        owner: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        principal: Who = None,
+        **options: Any,
+    ) -> tuple[Job, bool]:
+        """Return the record of a job that somebody may create, and whether it is new."""
+        job_type = registry_of(self._app).get_task(getattr(task, "name", task))
+        self._gate.check(principal, Action.CREATE, job_type)
+        return self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
 
     def _allowed(self, principal: Who, action: Action, job_id: str, by: str) -> str:
         """Refuse what may not be done to a job, and return what its history calls who asks."""

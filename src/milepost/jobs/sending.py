@@ -44,8 +44,12 @@ class Sender:
         owner: str | None,
         metadata: Mapping[str, Any] | None,
         options: dict[str, Any],
-    ) -> Job:
-        """Record and send a job; see :meth:`CeleryJobManager.create`."""
+    ) -> tuple[Job, bool]:
+        """Record and send a job; see :meth:`CeleryJobManager.create`.
+
+        Returns:
+            Its record, and whether it is new.
+        """
         found = self._task_of(job_type)
         if job_type.queue is not None:
             options.setdefault("queue", job_type.queue)
@@ -56,7 +60,7 @@ class Sender:
         facts = Facts(owner, key, checked_metadata(metadata))
         args, kwargs = found.milepost_outgoing((), kwargs, job_id)
         if not record(found, runtime, args, kwargs, options, facts):
-            return runtime.store.get(job_id)
+            return runtime.store.get(job_id), False
         token = RECORDED.set(job_id)
         try:
             with broker_errors_as_one(self._app, job_id):
@@ -67,7 +71,7 @@ class Sender:
             raise
         finally:
             RECORDED.reset(token)
-        return runtime.store.get(job_id)
+        return runtime.store.get(job_id), True
 
     def reopen(
         self,

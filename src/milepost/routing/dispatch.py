@@ -128,7 +128,7 @@ class Dispatcher:
     def _send(self, order: Order, key: str, owner: str | None, route: Mapping[str, Any]) -> Job:
         return self._sender.create(
             *(order.kind, order.payload, key, owner, order.noting(route), dict(order.options))
-        )
+        )[0]
 
     def _follow(self, order: Order, decision: Decision, job: Job) -> str:
         """Return the id of a job whose record is there already, or has just been made."""
