@@ -468,9 +468,9 @@ def test_no_fall_back_for_a_job_that_has_begun_and_waits(make, host, monkeypatch
     assert app.milepost.jobs.get(key).status is not JobStatus.PAUSED
 
 
-@pytest.mark.parametrize("key, status", [(None, "cancelled"), ("k", "pending")])
+@pytest.mark.parametrize("key, status", [(None, "cancelled"), ("k", "paused")])
 def test_when_both_systems_are_down(make, host, monkeypatch, key, status):
-    """With a key Celery sends it later; without one nobody will, as the caller was told."""
+    """With a key the job waits for the next call with it; without one it has ended here."""
     app = make(fall_back=True)
     enable(app)
     refuse_sending(monkeypatch, app)
@@ -479,6 +479,51 @@ def test_when_both_systems_are_down(make, host, monkeypatch, key, status):
         app.milepost.router.create_job("import", idempotency_key=key)
     (job,) = app.milepost.jobs.find().jobs
     assert job.status == status
+    host.fails = None
+    monkeypatch.undo()
+    assert app.milepost.router.create_job("import", idempotency_key=key) == (
+        "1" if key else sent(app)[0][0]["id"]
+    )
+
+
+def test_an_answer_of_the_legacy_system_that_is_lost(make, host, monkeypatch):
+    """It may have the job, so Celery must not send it too, even when the broker is back."""
+    app = make(fall_back=True)
+    enable(app)
+    refuse_sending(monkeypatch, app)
+    create = host.create_job
+
+    def create_and_hang(*args, **kwargs):
+        create(*args, **kwargs)
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(host, "create_job", create_and_hang)
+    with pytest.raises(TimeoutError):
+        app.milepost.router.create_job("import", idempotency_key="k")
+    monkeypatch.undo()
+    (job,) = app.milepost.jobs.find().jobs
+    assert run(app, job.id).state == "IGNORED"
+    assert app.milepost.router.create_job("import", idempotency_key="k") == "1"
+    assert (list(host.jobs), sent(app)) == (["1"], [])
+
+
+def test_a_store_that_goes_away_while_the_legacy_system_takes_a_job(make, host, monkeypatch):
+    """The job is there and cannot be noted here: it is not Celery's to send for all that."""
+    app = make(fall_back=True)
+    enable(app)
+    refuse_sending(monkeypatch, app)
+
+    def fail(*args):
+        raise StoreUnavailableError("memory://", "gone for a moment")
+
+    monkeypatch.setattr(pins, "hand_over", fail)
+    with pytest.raises(StoreUnavailableError):
+        app.milepost.router.create_job("import", idempotency_key="k")
+    monkeypatch.undo()
+    (job,) = app.milepost.jobs.find().jobs
+    assert run(app, job.id).state == "IGNORED"
+    assert app.milepost.router.create_job("import", idempotency_key="k") == "1"
+    assert list(host.jobs) == ["1"]
 
 
 def test_whoever_dies_while_falling_back(make, host, monkeypatch):

@@ -168,7 +168,7 @@ class Dispatcher:
 
         Its message may have arrived although the answer did not: then a worker may have the
         job already, and it stays Celery's. Else the record, paused or ended, keeps every
-        worker from it.
+        worker from it, also where the legacy system fails: it may have the job all the same.
         """
         store = self._provide().store
         if not self._fall_back:
@@ -186,9 +186,7 @@ class Dispatcher:
         try:
             return self._take_up(order, decision, fell_back=True)
         except Exception:
-            if order.is_keyed:
-                store.resume(job.id, by=ROUTER)  # a keeper sends it when the broker is back
-            else:
+            if not order.is_keyed:  # else the next call with the key goes on
                 self._void(job.id)
             raise
 
