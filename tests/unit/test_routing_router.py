@@ -145,6 +145,19 @@ def test_the_routers_own_place_in_the_metadata_is_taken(router):
         router.create_job("import", metadata={"route": 1})
 
 
+def test_a_key_from_before_celery_knew_the_type(app, router, host):
+    """A type whose task is written later is the same type: its keys give the same jobs."""
+    first = router.create_job("export", idempotency_key="k")
+
+    @app.task(base=CheckpointableTask, bind=True, name="tasks.export_rows", job_type="export")
+    def export_rows(self):
+        return None
+
+    app.milepost.migrations.move("export", Mode.CELERY)
+    assert router.create_job("export", idempotency_key="k") == first
+    assert (len(host.jobs), sent(app)) == (1, [])
+
+
 def test_a_type_only_the_legacy_system_knows(router, host):
     """There is no task for it yet."""
     assert router.create_job("not yet moved", {"a": 1}) == "1"
@@ -353,7 +366,7 @@ def test_whoever_dies_after_the_legacy_system_has_the_job(router, host, monkeypa
 def test_the_place_of_a_job_does_not_stay_for_ever(app, router, clock):
     """It ends with the job's hand-over, and is dropped after the usual retention."""
     router.create_job("import", idempotency_key="k")
-    held = id_of_key("tasks.import_rows", "k")
+    held = id_of_key("import", "k")
     assert app.milepost.jobs.get(held).status is JobStatus.CANCELLED
     assert app.milepost.store.due(10) == []
     clock.advance(8 * 86400.0)
@@ -405,7 +418,7 @@ def test_fall_back(make, host, events, monkeypatch, key):
     create = Sender.create
 
     def note(self, kind, payload, key, *args):
-        made.append(id_of_key("tasks.import_rows", key))
+        made.append(id_of_key("import", key))
         return create(self, kind, payload, key, *args)
 
     monkeypatch.setattr(Sender, "create", note)
@@ -427,7 +440,7 @@ def test_no_fall_back_for_a_message_that_arrived(make, host, monkeypatch):
     enable(app)
 
     def arrive():
-        run(app, id_of_key("tasks.import_rows", "k"), rows=5)
+        run(app, id_of_key("import", "k"), rows=5)
 
     refuse_sending(monkeypatch, app, after=arrive)
     job_id = app.milepost.router.create_job("import", idempotency_key="k")
@@ -439,7 +452,7 @@ def test_no_fall_back_while_a_worker_runs_it(make, host, monkeypatch):
     """It is asked to pause for a moment, and that is taken back."""
     app = make(fall_back=True)
     enable(app)
-    store, key = app.milepost.store, id_of_key("tasks.import_rows", "k")
+    store, key = app.milepost.store, id_of_key("import", "k")
     leases = []
 
     def arrive():
@@ -455,7 +468,7 @@ def test_no_fall_back_for_a_job_that_has_begun_and_waits(make, host, monkeypatch
     """A worker had it, and it is to be tried again: half of it is done in Celery."""
     app = make(fall_back=True)
     enable(app)
-    store, key = app.milepost.store, id_of_key("tasks.import_rows", "k")
+    store, key = app.milepost.store, id_of_key("import", "k")
 
     def arrive():
         lease = store.claim(Delivery(key, "tasks.import_rows"), "w:1", 3.0).lease

@@ -56,7 +56,7 @@ class CeleryJobManager(JobReader):
         Args:
             task: a job type, or a durable task or its registered name.
             payload: keyword arguments of the task.
-            idempotency_key: the same key for the same task gives the same job, for as long
+            idempotency_key: the same key for the same job type gives the same job, for as long
                 as that is on record; only the first call makes one. Should its sending fail,
                 the record stays, and the keeper of a worker sends it later.
             owner: whose job it is; :meth:`find` can look for it.

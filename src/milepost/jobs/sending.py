@@ -55,7 +55,7 @@ class Sender:
             options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
         check_input(job_type.name, kwargs, job_type.input_model, limits_of(runtime.settings))
-        job_id = _id_of(found, key, options)
+        job_id = _id_of(job_type.name, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))
         args, kwargs = found.milepost_outgoing((), kwargs, job_id)
@@ -147,25 +147,25 @@ class Sender:
         return found
 
 
-def _id_of(task: BaseTask, key: str | None, options: Mapping[str, Any]) -> str:
+def _id_of(job_type: str, key: str | None, options: Mapping[str, Any]) -> str:
     """Return the id of a new job: a key always gives the same one, without anybody's lookup."""
     given = options.get("task_id")
     if key is None:
         return str(given or uuid.uuid4())
     if given is not None:
         raise ConfigurationError("idempotency_key and task_id both name the job: give one")
-    return id_of_key(task.name, key)
+    return id_of_key(job_type, key)
 
 
-def id_of_key(task: str, key: str) -> str:
-    """Return the id that an idempotency key gives a job of the task with that name.
+def id_of_key(job_type: str, key: str) -> str:
+    """Return the id that an idempotency key gives a job of the type with that name.
 
     Raises:
         ConfigurationError: it is no text, empty or too long.
     """
     if not isinstance(key, str) or not 0 < len(key) <= 255:
         raise ConfigurationError(f"idempotency_key = {key!r}: a text of 1 to 255 characters")
-    return str(uuid.uuid5(KEYS, f"{task}\0{key}"))
+    return str(uuid.uuid5(KEYS, f"{job_type}\0{key}"))
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:

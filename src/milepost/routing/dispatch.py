@@ -52,7 +52,7 @@ class Order:
     @property
     def job_id(self) -> str:
         """Return the id that the key gives."""
-        return id_of_key(self.kind.task, self.key)
+        return id_of_key(self.kind.name, self.key)
 
     def noting(self, route: Mapping[str, Any]) -> dict[str, Any]:
         """Return its metadata with how it was routed."""
