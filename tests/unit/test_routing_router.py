@@ -1,10 +1,12 @@
 """The router: where a job goes, that it stays there, and that it never goes twice."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
 from kombu.exceptions import OperationalError
+from pydantic import BaseModel
 
 from deliveries import deliver, make_app, sent
 from hosts import AdoptingHost, HostJobs
@@ -12,6 +14,7 @@ from milepost import CheckpointableTask
 from milepost.errors import (
     BrokerUnavailableError,
     ConfigurationError,
+    InvalidInputError,
     InvalidTransitionError,
     JobNotFoundError,
     PermissionDeniedError,
@@ -380,6 +383,28 @@ def test_an_id_that_cannot_be_noted(app, router, host, monkeypatch, native):
     monkeypatch.setattr(host, "create_job", lambda *args, **kwargs: native)
     with pytest.raises(ConfigurationError, match="cannot be noted"):
         router.create_job("import", idempotency_key="k")
+
+
+class Rows(BaseModel):
+    rows: int
+
+
+@pytest.mark.parametrize("share, taken", [(0.0, 40), (50.0, 0), (100.0, 0)])
+def test_a_type_that_is_shared_out_takes_the_same_in_both_systems(share, taken, host):
+    """Else a share of wrong calls would go through, by chance. In legacy mode the legacy
+    system says alone what it takes."""
+    app = make_app(milepost={"routing": Routing(legacy=host)})
+
+    @app.task(base=CheckpointableTask, bind=True, name="rows", job_type="rows", input_model=Rows)
+    def count(self, rows):
+        return rows
+
+    enable(app, share, "rows")
+    for number in range(40):
+        with contextlib.suppress(InvalidInputError):
+            app.milepost.router.create_job("rows", {"rows": "many"}, route_key=str(number))
+    assert len(host.jobs) + len(sent(app)) == taken
+    app.milepost.router.create_job("rows", {"rows": 3})
 
 
 # -- a broker that is down -------------------------------------------------------------------

@@ -27,6 +27,7 @@ from milepost.routing.modes import (
 )
 from milepost.runtime import Runtime
 from milepost.security.permissions import Action, Who
+from milepost.security.validation import check_input, limits_of
 
 
 class JobRouter:
@@ -121,6 +122,8 @@ class JobRouter:
             UnknownJobTypeError: it is to go to Celery, where nothing does jobs of that type.
             ConfigurationError: it is to go to a legacy system, and there is none.
             PermissionDeniedError: the principal may not create such jobs.
+            InvalidInputError: the type goes to Celery, or a share of it, and the payload does
+                not fit it, or is over a limit.
             BrokerUnavailableError: Celery takes no message. With an idempotency key the job
                 is on record, and sent when the broker is back; else there is none.
             StoreUnavailableError: nothing was recorded, nothing sent.
@@ -144,6 +147,9 @@ class JobRouter:
         self._gate.check(principal, Action.CREATE, kind)
         if decision.engine is Engine.CELERY:
             return self._dispatcher.to_celery(order, decision)
+        if decision.mode is Mode.PERCENTAGE:
+            limits = limits_of(self._provide().settings)
+            check_input(kind.name, order.payload, kind.input_model, limits)
         job_id = self._dispatcher.to_legacy(order, decision)
         if decision.mode is Mode.SHADOW:
             self._dispatcher.shadow(order, decision, job_id)
