@@ -663,6 +663,15 @@ def test_a_shadow_that_cannot_be_sent_harms_nobody(app, router, host, events, mo
     assert [type(event) for event in events if isinstance(event, ShadowFailed)] == [ShadowFailed]
 
 
+def test_a_shadow_whose_task_takes_other_arguments_harms_nobody(app, router, host, events):
+    """The job is made; whoever is told otherwise would make it again."""
+    shadowed(app)
+    assert router.create_job("import", {"lines": 3}) == "1"
+    (failed,) = [event for event in events if isinstance(event, ShadowFailed)]
+    assert "lines" in failed.problem
+    assert app.milepost.jobs.find(job_type="import").jobs == ()
+
+
 def test_no_shadows_beside_a_system_that_has_no_results(make):
     app = make(legacy=HostJobs())
     with pytest.raises(ConfigurationError, match="'result'"):

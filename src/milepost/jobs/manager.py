@@ -71,6 +71,7 @@ class CeleryJobManager(JobReader):
             PermissionDeniedError: the principal may not create such jobs, or may not see the
                 one that there is for the key.
             InvalidInputError: the payload does not fit the job type, or is over a limit.
+            TypeError: the task takes no such arguments.
             StoreUnavailableError: nothing was recorded, nothing sent.
             BrokerUnavailableError: nothing was sent, as far as anybody knows.
         """

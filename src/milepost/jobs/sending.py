@@ -17,6 +17,7 @@ from milepost.runtime import runtime_of
 from milepost.security.validation import check_input, limits_of
 from milepost.store import Store
 from milepost.tasks import announce
+from milepost.tasks.arguments import check_signature
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
 
@@ -55,6 +56,8 @@ class Sender:
             options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
         check_input(job_type.name, kwargs, job_type.input_model, limits_of(runtime.settings))
+        if found.typing:
+            check_signature(found, (), kwargs)
         job_id = _id_of(job_type.name, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))

@@ -9,7 +9,6 @@ from milepost.errors import (
     ConfigurationError,
     InvalidTransitionError,
     JobNotFoundError,
-    MilepostError,
 )
 from milepost.events import JobRouted, ShadowFailed
 from milepost.jobs import JobManager
@@ -108,7 +107,7 @@ class Dispatcher:
                 f"{shadows.OWNER}{order.kind.name}",
                 {**decision.as_metadata(), "shadow_of": job_id},
             )
-        except MilepostError as exc:
+        except Exception as exc:  # whatever it is, the job itself is made
             self._provide().emit(ShadowFailed(job_id, order.kind.name, str(exc)))
 
     @property

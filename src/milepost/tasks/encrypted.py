@@ -11,6 +11,7 @@ from milepost.codecs import tokens
 from milepost.errors import ConfigurationError, EncryptedDataError, EncryptedFailureError
 from milepost.runtime import Runtime, cipher_of
 from milepost.stores.sealed import sealed
+from milepost.tasks.arguments import check_signature
 from milepost.tasks.carrying import body_of
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
@@ -130,9 +131,8 @@ class EncryptedTask(CheckpointableTask):
         if self._is_sealed_for(task_id, args, kwargs):
             return args, kwargs
         args, kwargs = self._in_the_clear(args, kwargs, parent_id)
-        check: Any = getattr(self, "__header__", None)
-        if check is not None and getattr(self.app, "strict_typing", True):
-            check(*args, **kwargs)
+        if getattr(self.app, "strict_typing", True):
+            check_signature(self, args, kwargs)
         super().milepost_check(args, kwargs)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
         sealer = cipher_of(self.app).sealer(self.tenant_of(*args, **kwargs))
