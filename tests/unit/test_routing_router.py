@@ -33,6 +33,7 @@ from milepost.routing.rules import Rule
 from milepost.security.permissions import Decision as PolicyDecision
 from milepost.security.roles import Role, RoleTable
 from milepost.stores.memory import MemoryStore
+from milepost.tasks import message
 from milepost.testing import FakeClock
 
 
@@ -670,6 +671,17 @@ def test_a_shadow_whose_task_takes_other_arguments_harms_nobody(app, router, hos
     (failed,) = [event for event in events if isinstance(event, ShadowFailed)]
     assert "lines" in failed.problem
     assert app.milepost.jobs.find(job_type="import").jobs == ()
+
+
+def test_nothing_follows_a_shadow(app, router):
+    """What the caller links to the job must not run because of a run that only compares."""
+    shadowed(app)
+    tell = app.signature("tasks.tell")
+    router.create_job("import", {"rows": 3}, link=tell, link_error=tell, priority=3)
+    ((headers, (_, _, embed)),) = sent(app)
+    assert (embed["callbacks"], embed["errbacks"], embed["chain"], embed["chord"]) == (None,) * 4
+    stored = message.unpack(app.milepost.store.get(headers["id"]).message, app).options
+    assert (stored.get("link"), stored.get("link_error"), stored["priority"]) == (None, None, 3)
 
 
 def test_no_shadows_beside_a_system_that_has_no_results(make):

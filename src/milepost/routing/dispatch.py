@@ -1,7 +1,7 @@
 """The two ways a new job can take, and what becomes of one whose way is blocked."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.errors import (
@@ -22,6 +22,8 @@ from milepost.runtime import Runtime
 
 ROUTER = "router"
 """Who the history says has asked, where the router did."""
+FOLLOWERS = frozenset({"link", "link_error", "chain", "chord"})
+"""Options of ``apply_async`` that name what runs because of a job; nothing does for a shadow."""
 PLACE_PATIENCE = 2.0
 """Seconds another process is given to finish what it does for the same key."""
 
@@ -100,9 +102,10 @@ class Dispatcher:
 
     def shadow(self, order: Order, decision: Decision, job_id: str) -> None:
         """Let Celery run a job too; whatever comes of it, the job itself is not touched."""
+        options = {name: one for name, one in order.options.items() if name not in FOLLOWERS}
         try:
             self._send(
-                order,
+                replace(order, options=options),
                 f"shadow of {order.job_id}",
                 f"{shadows.OWNER}{order.kind.name}",
                 {**decision.as_metadata(), "shadow_of": job_id},
