@@ -165,7 +165,7 @@ class TaskRegistry:
             UnknownJobTypeError: there is none; it lists near names.
             ConfigurationError: its task is not registered, or the registry contradicts itself.
         """
-        found = self._index.get(job_type) or self._collect().get(job_type)
+        found = self.find(job_type)
         if found is not None:
             return found
         if job_type in self._index.missing:
@@ -176,9 +176,13 @@ class TaskRegistry:
         """Return the job type that a task does the work of, or None where it has none."""
         return self._index.tasks.get(task) or self._collect().tasks.get(task)
 
+    def find(self, job_type: str) -> JobType | None:
+        """Return a job type by its name, or by that of its task; None where there is none."""
+        return self._index.get(job_type) or self._collect().get(job_type)
+
     def task_name(self, job_type: str) -> str:
         """Return the name of the task behind a job type; one that is not known is its own."""
-        found = self._index.get(job_type) or self._collect().get(job_type)
+        found = self.find(job_type)
         return job_type if found is None else found.task
 
     def get_all_job_types(self) -> tuple[JobType, ...]:

@@ -1,6 +1,7 @@
 """Keys rotated while jobs run: nothing is lost, nothing overwritten, whoever dies when."""
 
 import itertools
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,13 @@ from celery import Celery
 
 from harness import Killed, MortalStore
 from milepost import EncryptedTask, Milepost
+from milepost.ciphertext import MARK
 from milepost.codecs.encrypted import Cipher
 from milepost.codecs.keyring import Key, Keyring
 from milepost.engine.migration import as_people_see_it
 from milepost.errors import KeyUnknownError
 from milepost.jobs import rotation
-from milepost.model import Delivery, Delta, JobStatus, Progress, Settlement
+from milepost.model import Delivery, Delta, JobStatus, NewJob, Progress, Settlement
 from milepost.stores.memory import MemoryStore
 from milepost.stores.sealed import sealed
 from milepost.testing import FakeClock
@@ -233,3 +235,23 @@ def test_the_sealer_follows_the_current_key():
     assert cipher.sealer().key.id == "old"
     keys.rotate()
     assert cipher.sealer().key.id == "new"
+
+
+class Bomb:
+    """Stands for what somebody who can write to the store would like to run."""
+
+    def __reduce__(self):
+        return (print, (MARK, "went off"))
+
+
+def test_a_pickled_message_is_not_read_where_pickle_is_not_allowed(capsys):
+    """Whoever can write to the store could else run code in the worker that rotates."""
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    keys = Keyring([replace(NEW, is_current=True)])
+    milepost = Milepost(app, store=MemoryStore(FakeClock()), keys=keys)
+    bomb = b"application/x-python-serialize binary\n" + pickle.dumps(Bomb())
+    milepost.store.create(NewJob("job", "work", bomb))
+    ((_, found),) = rotation.surveys(milepost.runtime, milepost.runtime.cipher)
+    assert capsys.readouterr().out == ""
+    assert found.swaps == ()
+    assert found.unreadable == {"ConfigurationError message": 1}

@@ -69,6 +69,15 @@ def test_the_same_key_gives_the_same_job(app, jobs, task):
     assert jobs.create("work", idempotency_key="users-2026-12").id != first.id
 
 
+def test_a_key_is_not_spent_on_arguments_that_the_task_does_not_take(app, jobs, task):
+    """Nothing is recorded: a keeper would try for ever to send what Celery refuses."""
+    with pytest.raises(TypeError, match="steps"):
+        jobs.create("work", {"steps": 1}, idempotency_key="k")
+    assert jobs.find().jobs == ()
+    assert jobs.create("work", {"to": 1}, idempotency_key="k").status is JobStatus.PENDING
+    assert len(sent(app)) == 1
+
+
 def test_a_key_is_of_its_task(app, jobs, task):
     @app.task(base=CheckpointableTask, name="other")
     def other():

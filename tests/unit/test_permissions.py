@@ -171,6 +171,25 @@ def test_no_public_call_is_left_out():
     assert public - set(ACTS) == {"acting_for", "open", "report"}
 
 
+class CreateTheirs:
+    """A policy: everybody may create, and see what is theirs."""
+
+    def may(self, principal, action, job_type, job):
+        allowed = action == "create" if job is None else job.owner == principal.name
+        return Decision(allowed, "it is so")
+
+
+@pytest.mark.parametrize("how", ["idempotency_key", "task_id"])
+def test_a_key_shows_nobody_the_job_of_somebody_else(how):
+    """Whoever guesses it gets no more than they may see; one's own they get again."""
+    jobs = app_with(CreateTheirs()).milepost.jobs
+    mine = jobs.create("shop.load", owner="ann", principal="ann", metadata={"a": 1}, **{how: "k"})
+    assert jobs.create("shop.load", principal="ann", **{how: "k"}).id == mine.id
+    with pytest.raises(PermissionDeniedError, match="'eve' may not see"):
+        jobs.create("shop.load", principal="eve", **{how: "k"})
+    assert jobs.create_job("shop.load", principal="eve", **{how: "k"}) == mine.id
+
+
 def test_nobody_is_a_principal_too():
     """Where the caller says nothing, the policy is asked about somebody without a name."""
     policy = Scripted()

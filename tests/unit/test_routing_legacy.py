@@ -229,3 +229,27 @@ def test_a_held_place_that_nobody_takes_is_given_up(app, clock):
     keeper.recover()
     with pytest.raises(JobNotFoundError):
         store.get("place")
+
+
+def test_the_manager_of_celerys_jobs_starts_none_of_these(app, manager):
+    """They have no message: what it let go on would wait for ever, and end as lost."""
+    job_id = manager.create_job("fail")
+    with pytest.raises(JobFailedError):
+        manager.result(job_id, timeout=10)
+    for act in (app.milepost.jobs.retry, app.milepost.jobs.restart):
+        with pytest.raises(InvalidTransitionError, match="another system has it"):
+            act(job_id)
+    assert manager.get(job_id).status is JobStatus.FAILED
+
+
+def test_the_manager_of_celerys_jobs_resumes_none_of_these(app, manager):
+    job_id = manager.create_job("steps", {"upto": 5})
+    assert manager.reached.get(timeout=30) == 1
+    app.milepost.jobs.pause(job_id)
+    manager.go.release()
+    until(lambda: manager.get_job_status(job_id).status == "paused")
+    with pytest.raises(InvalidTransitionError, match="another system has it"):
+        app.milepost.jobs.resume(job_id)
+    manager.resume(job_id)
+    manager.go.release(10)
+    assert manager.result(job_id, timeout=30) == 5

@@ -6,7 +6,7 @@ from deliveries import deliver, make_app
 from harness import Killed
 from hosts import AdoptingHost, HostJobs
 from milepost import CheckpointableTask
-from milepost.errors import ConfigurationError, UnknownJobTypeError
+from milepost.errors import ConfigurationError, InvalidTransitionError, UnknownJobTypeError
 from milepost.events import RollbackStepped
 from milepost.model import Delivery, JobStatus, Settlement, Signal
 from milepost.routing import ErrorLimit, Mode, Routing
@@ -571,3 +571,23 @@ def test_an_app_that_moves_nothing_has_no_overseer(make):
 def test_limits_that_cannot_be(wrong):
     with pytest.raises(ConfigurationError, match="a rate between"):
         ErrorLimit(**wrong)
+
+
+@pytest.mark.parametrize("act", ["retry", "restart"])
+def test_what_was_handed_over_is_not_begun_again_here(app, host, act):
+    """The legacy system has it; the record here would run it a second time."""
+    (job_id,) = moved(app, {"rows": 3})
+    done = app.milepost.rollbacks.rollback_job_type("import")
+    where = f"another system has it, as '{done.handed[job_id]}'"
+    with pytest.raises(InvalidTransitionError, match=where):
+        getattr(app.milepost.jobs, act)(job_id)
+    assert app.milepost.jobs.get(job_id).status is JobStatus.CANCELLED
+    assert app.milepost.jobs.bulk(act, job_type="import").done == ()
+    assert app.milepost.router.get_job_status(job_id).engine == "legacy"
+
+
+def test_what_was_cancelled_here_is_begun_again_here(app):
+    """As opposed to what was handed over."""
+    (job_id,) = moved(app, {"rows": 3})
+    app.milepost.jobs.cancel(job_id)
+    assert app.milepost.jobs.retry(job_id).status is JobStatus.PENDING

@@ -1,10 +1,12 @@
 """The router: where a job goes, that it stays there, and that it never goes twice."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
 from kombu.exceptions import OperationalError
+from pydantic import BaseModel
 
 from deliveries import deliver, make_app, sent
 from hosts import AdoptingHost, HostJobs
@@ -12,6 +14,7 @@ from milepost import CheckpointableTask
 from milepost.errors import (
     BrokerUnavailableError,
     ConfigurationError,
+    InvalidInputError,
     InvalidTransitionError,
     JobNotFoundError,
     PermissionDeniedError,
@@ -26,8 +29,11 @@ from milepost.model import NOTHING, Delivery, JobStatus, Settlement
 from milepost.routing import Engine, Mode, Routing, StaticFlags, is_shadow, pins
 from milepost.routing.bundle import routing_of
 from milepost.routing.dispatch import Order
+from milepost.routing.rules import Rule
 from milepost.security.permissions import Decision as PolicyDecision
+from milepost.security.roles import Role, RoleTable
 from milepost.stores.memory import MemoryStore
+from milepost.tasks import message
 from milepost.testing import FakeClock
 
 
@@ -74,7 +80,7 @@ def router(app):
 
 
 def enable(app, share=100.0, job_type="import"):
-    app.milepost.flags.enable(f"celery_{job_type}", share)
+    app.milepost.flags.add([Rule.make(f"celery_{job_type}", share)])  # past any policy
 
 
 def run(app, job_id, **kwargs):
@@ -141,6 +147,19 @@ def test_the_decision_is_in_the_record(app, router):
 def test_the_routers_own_place_in_the_metadata_is_taken(router):
     with pytest.raises(ConfigurationError, match="'route'"):
         router.create_job("import", metadata={"route": 1})
+
+
+def test_a_key_from_before_celery_knew_the_type(app, router, host):
+    """A type whose task is written later is the same type: its keys give the same jobs."""
+    first = router.create_job("export", idempotency_key="k")
+
+    @app.task(base=CheckpointableTask, bind=True, name="tasks.export_rows", job_type="export")
+    def export_rows(self):
+        return None
+
+    app.milepost.migrations.move("export", Mode.CELERY)
+    assert router.create_job("export", idempotency_key="k") == first
+    assert (len(host.jobs), sent(app)) == (1, [])
 
 
 def test_a_type_only_the_legacy_system_knows(router, host):
@@ -351,7 +370,7 @@ def test_whoever_dies_after_the_legacy_system_has_the_job(router, host, monkeypa
 def test_the_place_of_a_job_does_not_stay_for_ever(app, router, clock):
     """It ends with the job's hand-over, and is dropped after the usual retention."""
     router.create_job("import", idempotency_key="k")
-    held = id_of_key("tasks.import_rows", "k")
+    held = id_of_key("import", "k")
     assert app.milepost.jobs.get(held).status is JobStatus.CANCELLED
     assert app.milepost.store.due(10) == []
     clock.advance(8 * 86400.0)
@@ -365,6 +384,28 @@ def test_an_id_that_cannot_be_noted(app, router, host, monkeypatch, native):
     monkeypatch.setattr(host, "create_job", lambda *args, **kwargs: native)
     with pytest.raises(ConfigurationError, match="cannot be noted"):
         router.create_job("import", idempotency_key="k")
+
+
+class Rows(BaseModel):
+    rows: int
+
+
+@pytest.mark.parametrize("share, taken", [(0.0, 40), (50.0, 0), (100.0, 0)])
+def test_a_type_that_is_shared_out_takes_the_same_in_both_systems(share, taken, host):
+    """Else a share of wrong calls would go through, by chance. In legacy mode the legacy
+    system says alone what it takes."""
+    app = make_app(milepost={"routing": Routing(legacy=host)})
+
+    @app.task(base=CheckpointableTask, bind=True, name="rows", job_type="rows", input_model=Rows)
+    def count(self, rows):
+        return rows
+
+    enable(app, share, "rows")
+    for number in range(40):
+        with contextlib.suppress(InvalidInputError):
+            app.milepost.router.create_job("rows", {"rows": "many"}, route_key=str(number))
+    assert len(host.jobs) + len(sent(app)) == taken
+    app.milepost.router.create_job("rows", {"rows": 3})
 
 
 # -- a broker that is down -------------------------------------------------------------------
@@ -403,7 +444,7 @@ def test_fall_back(make, host, events, monkeypatch, key):
     create = Sender.create
 
     def note(self, kind, payload, key, *args):
-        made.append(id_of_key("tasks.import_rows", key))
+        made.append(id_of_key("import", key))
         return create(self, kind, payload, key, *args)
 
     monkeypatch.setattr(Sender, "create", note)
@@ -425,7 +466,7 @@ def test_no_fall_back_for_a_message_that_arrived(make, host, monkeypatch):
     enable(app)
 
     def arrive():
-        run(app, id_of_key("tasks.import_rows", "k"), rows=5)
+        run(app, id_of_key("import", "k"), rows=5)
 
     refuse_sending(monkeypatch, app, after=arrive)
     job_id = app.milepost.router.create_job("import", idempotency_key="k")
@@ -437,7 +478,7 @@ def test_no_fall_back_while_a_worker_runs_it(make, host, monkeypatch):
     """It is asked to pause for a moment, and that is taken back."""
     app = make(fall_back=True)
     enable(app)
-    store, key = app.milepost.store, id_of_key("tasks.import_rows", "k")
+    store, key = app.milepost.store, id_of_key("import", "k")
     leases = []
 
     def arrive():
@@ -453,7 +494,7 @@ def test_no_fall_back_for_a_job_that_has_begun_and_waits(make, host, monkeypatch
     """A worker had it, and it is to be tried again: half of it is done in Celery."""
     app = make(fall_back=True)
     enable(app)
-    store, key = app.milepost.store, id_of_key("tasks.import_rows", "k")
+    store, key = app.milepost.store, id_of_key("import", "k")
 
     def arrive():
         lease = store.claim(Delivery(key, "tasks.import_rows"), "w:1", 3.0).lease
@@ -466,9 +507,9 @@ def test_no_fall_back_for_a_job_that_has_begun_and_waits(make, host, monkeypatch
     assert app.milepost.jobs.get(key).status is not JobStatus.PAUSED
 
 
-@pytest.mark.parametrize("key, status", [(None, "cancelled"), ("k", "pending")])
+@pytest.mark.parametrize("key, status", [(None, "cancelled"), ("k", "paused")])
 def test_when_both_systems_are_down(make, host, monkeypatch, key, status):
-    """With a key Celery sends it later; without one nobody will, as the caller was told."""
+    """With a key the job waits for the next call with it; without one it has ended here."""
     app = make(fall_back=True)
     enable(app)
     refuse_sending(monkeypatch, app)
@@ -477,6 +518,51 @@ def test_when_both_systems_are_down(make, host, monkeypatch, key, status):
         app.milepost.router.create_job("import", idempotency_key=key)
     (job,) = app.milepost.jobs.find().jobs
     assert job.status == status
+    host.fails = None
+    monkeypatch.undo()
+    assert app.milepost.router.create_job("import", idempotency_key=key) == (
+        "1" if key else sent(app)[0][0]["id"]
+    )
+
+
+def test_an_answer_of_the_legacy_system_that_is_lost(make, host, monkeypatch):
+    """It may have the job, so Celery must not send it too, even when the broker is back."""
+    app = make(fall_back=True)
+    enable(app)
+    refuse_sending(monkeypatch, app)
+    create = host.create_job
+
+    def create_and_hang(*args, **kwargs):
+        create(*args, **kwargs)
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(host, "create_job", create_and_hang)
+    with pytest.raises(TimeoutError):
+        app.milepost.router.create_job("import", idempotency_key="k")
+    monkeypatch.undo()
+    (job,) = app.milepost.jobs.find().jobs
+    assert run(app, job.id).state == "IGNORED"
+    assert app.milepost.router.create_job("import", idempotency_key="k") == "1"
+    assert (list(host.jobs), sent(app)) == (["1"], [])
+
+
+def test_a_store_that_goes_away_while_the_legacy_system_takes_a_job(make, host, monkeypatch):
+    """The job is there and cannot be noted here: it is not Celery's to send for all that."""
+    app = make(fall_back=True)
+    enable(app)
+    refuse_sending(monkeypatch, app)
+
+    def fail(*args):
+        raise StoreUnavailableError("memory://", "gone for a moment")
+
+    monkeypatch.setattr(pins, "hand_over", fail)
+    with pytest.raises(StoreUnavailableError):
+        app.milepost.router.create_job("import", idempotency_key="k")
+    monkeypatch.undo()
+    (job,) = app.milepost.jobs.find().jobs
+    assert run(app, job.id).state == "IGNORED"
+    assert app.milepost.router.create_job("import", idempotency_key="k") == "1"
+    assert list(host.jobs) == ["1"]
 
 
 def test_whoever_dies_while_falling_back(make, host, monkeypatch):
@@ -578,6 +664,26 @@ def test_a_shadow_that_cannot_be_sent_harms_nobody(app, router, host, events, mo
     assert [type(event) for event in events if isinstance(event, ShadowFailed)] == [ShadowFailed]
 
 
+def test_a_shadow_whose_task_takes_other_arguments_harms_nobody(app, router, host, events):
+    """The job is made; whoever is told otherwise would make it again."""
+    shadowed(app)
+    assert router.create_job("import", {"lines": 3}) == "1"
+    (failed,) = [event for event in events if isinstance(event, ShadowFailed)]
+    assert "lines" in failed.problem
+    assert app.milepost.jobs.find(job_type="import").jobs == ()
+
+
+def test_nothing_follows_a_shadow(app, router):
+    """What the caller links to the job must not run because of a run that only compares."""
+    shadowed(app)
+    tell = app.signature("tasks.tell")
+    router.create_job("import", {"rows": 3}, link=tell, link_error=tell, priority=3)
+    ((headers, (_, _, embed)),) = sent(app)
+    assert (embed["callbacks"], embed["errbacks"], embed["chain"], embed["chord"]) == (None,) * 4
+    stored = message.unpack(app.milepost.store.get(headers["id"]).message, app).options
+    assert (stored.get("link"), stored.get("link_error"), stored["priority"]) == (None, None, 3)
+
+
 def test_no_shadows_beside_a_system_that_has_no_results(make):
     app = make(legacy=HostJobs())
     with pytest.raises(ConfigurationError, match="'result'"):
@@ -646,6 +752,91 @@ def test_the_policy_holds_for_moves(guarded):
     assert milepost.migrations.history("import") == ()
 
 
+def test_the_policy_holds_for_flags(guarded):
+    """Whoever switches one routes jobs as well as whoever moves their type."""
+    flags = guarded.milepost.flags
+    for who in (None, "ann"):
+        for act in (
+            lambda who: flags.enable("celery_import", principal=who),
+            lambda who: flags.disable("celery_import", principal=who),
+            lambda who: flags.disable_pattern("celery_*", principal=who),
+            lambda who: flags.switch({"mine": 50.0}, principal=who),
+        ):
+            with pytest.raises(PermissionDeniedError):
+                act(who)
+    assert flags.rules() == ()
+
+
+TABLE = RoleTable(
+    {
+        "mover": Role(["*"], ["import"]),
+        "cleared": Role(["*"], ["import"], permissions=["pii"]),
+        "admin": Role(["*"], permissions=["pii"]),
+    },
+    {"mover": ["ann"], "cleared": ["bob"], "admin": ["root"]},
+)
+
+
+@pytest.fixture(params=["import", "tasks.import"])
+def wanting(request, host):
+    """An app with a job type that wants an entitlement, and whose name may be its task's."""
+    app = make_app(milepost={"policy": TABLE, "routing": Routing(legacy=host)})
+
+    @app.task(
+        base=CheckpointableTask,
+        bind=True,
+        name=request.param,
+        job_type=None if request.param == "import" else "import",
+        permissions=("pii",),
+    )
+    def import_rows(self):
+        return None
+
+    return app
+
+
+def test_what_a_job_type_wants_is_wanted_by_the_router_too(wanting, host):
+    """In whichever system the job is to run, and of whoever moves its type."""
+    milepost = wanting.milepost
+    for act in (
+        lambda who: milepost.router.create_job("import", principal=who),
+        lambda who: milepost.migrations.move("import", Mode.CELERY, principal=who),
+        lambda who: milepost.migrations.mark_job_type_migrated("import", principal=who),
+        lambda who: milepost.migrations.mark_job_type_rollback("import", principal=who),
+        lambda who: milepost.rollbacks.rollback_job_type("import", dry_run=True, principal=who),
+        lambda who: milepost.flags.enable("celery_import", principal=who),
+        lambda who: milepost.flags.disable("shadow_import", principal=who),
+    ):
+        with pytest.raises(PermissionDeniedError, match="it wants pii"):
+            act("ann")
+        act("bob")
+    assert len(host.jobs) == 1
+
+
+def test_flags_of_no_job_type_are_for_who_may_route_all(wanting):
+    flags = wanting.milepost.flags
+    for act in (
+        lambda who: flags.enable("mine", principal=who),
+        lambda who: flags.disable_pattern("celery_imp*", principal=who),
+    ):
+        with pytest.raises(PermissionDeniedError):
+            act("bob")
+        act("root")
+    assert {rule.by for rule in flags.rules()} == {"root"}
+
+
+def test_a_type_may_be_called_by_its_tasks_name(app, router, host):
+    """It is the same type: the same flag, the same key, the same history."""
+    app.milepost.migrations.move("tasks.import_rows", Mode.CELERY)
+    first = router.create_job("import", idempotency_key="k")
+    assert router.create_job("tasks.import_rows", idempotency_key="k") == first
+    assert app.milepost.migrations.is_migrated("import")
+    assert host.jobs == {}
+    app.milepost.rollbacks.rollback_job_type("tasks.import_rows")
+    assert router.mode("import") == (Mode.LEGACY, 0.0)
+    assert app.milepost.migrations.job_types() == ["import"]
+
+
 def test_a_move_under_a_policy_reaches_all_jobs(host):
     """Whoever may route need not be allowed to touch each job."""
     app = make_app(milepost={"policy": Only("route"), "routing": Routing(legacy=host)})
@@ -656,7 +847,7 @@ def test_a_move_under_a_policy_reaches_all_jobs(host):
 
     app.milepost.migrations.move("import", Mode.CELERY, principal="ann")
     job_id = (
-        Sender(app).create(app.milepost.registry.get_task("import"), {}, None, None, None, {}).id
+        Sender(app).create(app.milepost.registry.get_task("import"), {}, None, None, None, {})[0].id
     )
     done = app.milepost.rollbacks.rollback_job_type("import", principal="ann")
     assert done.handed == {job_id: "1"}

@@ -57,6 +57,10 @@ class Gate:
         """Return the job type of a task, as above."""
         return registry_of(self._app).of_task(task) or JobType(task, task)
 
+    def type_named(self, job_type: str) -> JobType:
+        """Return a job type by its name, or its task's; one that has no task yet is its own."""
+        return registry_of(self._app).find(job_type) or JobType(job_type, job_type)
+
     def named(self, who: Who, by: str) -> str:
         """Return what a job's history calls whoever asks.
 

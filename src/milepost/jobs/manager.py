@@ -8,6 +8,7 @@ from milepost.engine.scope import without_books, without_loops
 from milepost.errors import ConfigurationError
 from milepost.history import Act
 from milepost.jobs.bulk import ACT_OPTIONS, Bulk, on_each
+from milepost.jobs.elsewhere import refuse_elsewhere
 from milepost.jobs.granting import resume_with
 from milepost.jobs.reading import JobReader
 from milepost.jobs.sending import Sender
@@ -55,7 +56,7 @@ class CeleryJobManager(JobReader):
         Args:
             task: a job type, or a durable task or its registered name.
             payload: keyword arguments of the task.
-            idempotency_key: the same key for the same task gives the same job, for as long
+            idempotency_key: the same key for the same job type gives the same job, for as long
                 as that is on record; only the first call makes one. Should its sending fail,
                 the record stays, and the keeper of a worker sends it later.
             owner: whose job it is; :meth:`find` can look for it.
@@ -67,21 +68,24 @@ class CeleryJobManager(JobReader):
         Raises:
             UnknownJobTypeError: no job type and no durable task of that name is registered.
             ConfigurationError: the app runs its tasks eagerly, or an argument is unusable.
-            PermissionDeniedError: the principal may not create such jobs.
+            PermissionDeniedError: the principal may not create such jobs, or may not see the
+                one that there is for the key.
             InvalidInputError: the payload does not fit the job type, or is over a limit.
+            TypeError: the task takes no such arguments.
             StoreUnavailableError: nothing was recorded, nothing sent.
             BrokerUnavailableError: nothing was sent, as far as anybody knows.
         """
-        job_type = registry_of(self._app).get_task(getattr(task, "name", task))
-        self._gate.check(principal, Action.CREATE, job_type)
-        job = self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
+        facts = (idempotency_key, owner, metadata)
+        job, is_new = self._created(task, payload, *facts, principal, **options)
+        if not is_new:
+            self._gate.check_job(principal, Action.SEE, job)
         return self._shown(job)
 
     def create_job(
         self, job_type: str, payload: Mapping[str, Any] | None = None, **options: Any
     ) -> str:
-        """Record and send a job, as :meth:`create` does, and return its id."""
-        return self.create(job_type, payload, **options).id
+        """Record and send a job, as :meth:`create` does, and return its id and nothing more."""
+        return self._created(job_type, payload, **options)[0].id
 
     # -- steering ----------------------------------------------------------------------------
 
@@ -112,14 +116,17 @@ class CeleryJobManager(JobReader):
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has ended, or is given a budget and is not paused.
+            InvalidTransitionError: it has ended, or is given a budget and is not paused; or
+                another system has it.
         """
         by = self._allowed(principal, Action.RESUME, job_id, by)
         store = self._runtime.store
+        job = store.get(job_id)
+        refuse_elsewhere(job)
         if budget is None:
             job = store.resume(job_id, by=by)
         else:
-            job = resume_with(self._runtime_for, store.get(job_id), budget, by)
+            job = resume_with(self._runtime_for, job, budget, by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return self._shown(job)
@@ -163,7 +170,8 @@ class CeleryJobManager(JobReader):
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has not ended, or has done its work.
+            InvalidTransitionError: it has not ended, has done its work, or another system
+                has it.
         """
         by = self._allowed(principal, Action.RETRY, job_id, by)
         return self._shown(self._sender.reopen(job_id, Act.RETRY, (), by))
@@ -182,7 +190,7 @@ class CeleryJobManager(JobReader):
 
         Raises:
             JobNotFoundError: no such job.
-            InvalidTransitionError: it has not ended; cancel it first.
+            InvalidTransitionError: it has not ended; cancel it first. Or another system has it.
         """
         by = self._allowed(principal, Action.RESTART, job_id, by)
         store = self._runtime_for(self._runtime.store.get(job_id)).store
@@ -223,6 +231,21 @@ class CeleryJobManager(JobReader):
         jobs = list(self.find_all(**wanted, limit=500, principal=principal))
         who = {"by": by, "principal": principal}
         return on_each(jobs, lambda job_id: getattr(self, act)(job_id, **who, **how))
+
+    def _created(
+        self,
+        task: Any,
+        payload: Mapping[str, Any] | None,
+        idempotency_key: str | None = None,
+        owner: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        principal: Who = None,
+        **options: Any,
+    ) -> tuple[Job, bool]:
+        """Return the record of a job that somebody may create, and whether it is new."""
+        job_type = registry_of(self._app).get_task(getattr(task, "name", task))
+        self._gate.check(principal, Action.CREATE, job_type)
+        return self._sender.create(job_type, payload, idempotency_key, owner, metadata, options)
 
     def _allowed(self, principal: Who, action: Action, job_id: str, by: str) -> str:
         """Refuse what may not be done to a job, and return what its history calls who asks."""

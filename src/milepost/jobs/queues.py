@@ -7,6 +7,7 @@ from milepost.jobs.explain import Consumers
 from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job
 from milepost.tasks import message
+from milepost.tasks.base import BaseTask
 
 
 def queue_of(app: Any, job: Job) -> str:
@@ -17,18 +18,24 @@ def queue_of(app: Any, job: Job) -> str:
 
 
 def payload_of(app: Any, job: Job) -> dict[str, Any]:
-    """Return the keyword arguments that a job's task is called with.
+    """Return the keyword arguments that a job's task is called with, readable.
 
     Raises:
         ConfigurationError: it is called with positional ones, which no other system knows.
+        NoKeysError: they are encrypted, and this process has no keys.
+        EncryptedDataError: they are encrypted, and the key is not here.
     """
     signature = message.unpack(job.message, app)
-    if signature.args:
+    task = app.tasks.get(signature.task)
+    args, kwargs = signature.args, signature.kwargs
+    if isinstance(task, BaseTask):
+        args, kwargs = task.milepost_incoming(args, kwargs, job.id)
+    if args:
         raise ConfigurationError(
             f"job {job.id!r} was sent with positional arguments; only keyword arguments can be "
             "handed to another system"
         )
-    return dict(signature.kwargs)
+    return dict(kwargs)
 
 
 def waiting_in(app: Any, queue: str) -> int | None:

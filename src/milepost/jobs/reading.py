@@ -63,7 +63,7 @@ class JobReader:
     def report(self, job: Job) -> JobReport:
         """Say how a job is doing whose record was just read."""
         stalled_after = self._runtime.settings.stalled_after
-        return report_on(job, stalled_after, self._gate.type_of(job).name)
+        return report_on(self._shown(job), stalled_after, self._gate.type_of(job).name)
 
     def find(
         self,

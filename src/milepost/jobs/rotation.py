@@ -13,7 +13,13 @@ from typing import Any
 from milepost.ciphertext import MARK
 from milepost.codecs import tokens
 from milepost.codecs.encrypted import Cipher, is_record, key_id_of
-from milepost.errors import EncryptedDataError, JobNotFoundError, NoKeysError, TamperedError
+from milepost.errors import (
+    ConfigurationError,
+    EncryptedDataError,
+    JobNotFoundError,
+    NoKeysError,
+    TamperedError,
+)
 from milepost.model import RECORDED, Job, Swap
 from milepost.query import Query, cursor_at
 from milepost.runtime import Runtime, cipher_of, runtime_of
@@ -47,10 +53,11 @@ class Surveyor:
     Args:
         cipher: the application's.
         job: whose values they are.
+        allow_pickle: read a message that is pickled.
     """
 
-    def __init__(self, cipher: Cipher, job: Job) -> None:
-        self._cipher, self._job = cipher, job
+    def __init__(self, cipher: Cipher, job: Job, allow_pickle: bool) -> None:
+        self._cipher, self._job, self._allow_pickle = cipher, job, allow_pickle
         self.by_key: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
 
@@ -84,6 +91,19 @@ class Surveyor:
         after = self.renewed(tokens.record_in(mark + rest), self._places(task))
         return text if after is None else head + tokens.token_of(after)
 
+    def renewed_message(self, packed: bytes) -> bytes | None:
+        """Return a job's message with all ciphertext in it renewed; None if it may not be read."""
+        task = self._job.task
+        try:
+            return message.rewritten(
+                packed,
+                lambda found: self.renewed_signature(found, task),
+                allow_pickle=self._allow_pickle,
+            )
+        except ConfigurationError as exc:
+            self.unreadable[f"{type(exc).__name__} message"] += 1
+            return None
+
     def renewed_signature(self, found: Any, task: str) -> Any:
         """Return a signature, or a part of one, with all ciphertext in it renewed."""
         if isinstance(found, str):
@@ -103,15 +123,16 @@ class Surveyor:
         yield tokens.place_of("result")
 
 
-def survey(cipher: Cipher, store: Store, job: Job) -> Survey:
+def survey(cipher: Cipher, store: Store, job: Job, *, allow_pickle: bool = False) -> Survey:
     """Look at all that is stored of a job.
 
     Args:
         cipher: the application's.
         store: the one that keeps it, not one that decrypts.
         job: its record, as stored.
+        allow_pickle: read its message too where that is pickled.
     """
-    surveyor, swaps = Surveyor(cipher, job), []
+    surveyor, swaps = Surveyor(cipher, job, allow_pickle), []
     for name in RECORDED:
         before = job.progress.message if name == "doing" else getattr(job, name)
         if before:
@@ -133,11 +154,15 @@ def _renewed_part(surveyor: Surveyor, job: Job, name: str, before: Any) -> Any:
     if name == "message":
         if MARK.encode() not in before:
             return None
-        return message.rewritten(before, lambda s: surveyor.renewed_signature(s, job.task))
+        return surveyor.renewed_message(before)
     if name == "result":
         place = tokens.place_of("value", job.id, job.task)
         return surveyor.renewed(before, (place,)) if is_record(before) else None
     return surveyor.renewed_text(before, job.task)
+
+
+def _survey(runtime: Runtime, cipher: Cipher, job: Job) -> Survey:
+    return survey(cipher, runtime.store, job, allow_pickle=runtime.settings.allow_pickle)
 
 
 def surveys(runtime: Runtime, cipher: Cipher) -> Iterator[tuple[Job, Survey]]:
@@ -148,7 +173,7 @@ def surveys(runtime: Runtime, cipher: Cipher) -> Iterator[tuple[Job, Survey]]:
         cursor, more = page.cursor, page.cursor is not None
         for job in page.jobs:
             try:
-                yield job, survey(cipher, runtime.store, job)
+                yield job, _survey(runtime, cipher, job)
             except JobNotFoundError:  # gone meanwhile
                 continue
 
@@ -160,7 +185,7 @@ def renew(runtime: Runtime, cipher: Cipher, job: Job) -> tuple[int, int]:
         How many values were exchanged, and how many could not be read.
     """
     try:
-        found = survey(cipher, runtime.store, job)
+        found = _survey(runtime, cipher, job)
         made = runtime.store.exchange(job.id, found.swaps) if found.swaps else 0
     except JobNotFoundError:
         return 0, 0

@@ -8,6 +8,7 @@ from typing import Any
 from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import ConfigurationError
 from milepost.history import Act
+from milepost.jobs.elsewhere import refuse_elsewhere
 from milepost.jobs.fastfail import broker_errors_as_one
 from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job, JobStatus
@@ -16,6 +17,7 @@ from milepost.runtime import runtime_of
 from milepost.security.validation import check_input, limits_of
 from milepost.store import Store
 from milepost.tasks import announce
+from milepost.tasks.arguments import check_signature
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
 
@@ -43,19 +45,25 @@ class Sender:
         owner: str | None,
         metadata: Mapping[str, Any] | None,
         options: dict[str, Any],
-    ) -> Job:
-        """Record and send a job; see :meth:`CeleryJobManager.create`."""
+    ) -> tuple[Job, bool]:
+        """Record and send a job; see :meth:`CeleryJobManager.create`.
+
+        Returns:
+            Its record, and whether it is new.
+        """
         found = self._task_of(job_type)
         if job_type.queue is not None:
             options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
         check_input(job_type.name, kwargs, job_type.input_model, limits_of(runtime.settings))
-        job_id = _id_of(found, key, options)
+        if found.typing:
+            check_signature(found, (), kwargs)
+        job_id = _id_of(job_type.name, key, options)
         options = {**options, "task_id": job_id}
         facts = Facts(owner, key, checked_metadata(metadata))
         args, kwargs = found.milepost_outgoing((), kwargs, job_id)
         if not record(found, runtime, args, kwargs, options, facts):
-            return runtime.store.get(job_id)
+            return runtime.store.get(job_id), False
         token = RECORDED.set(job_id)
         try:
             with broker_errors_as_one(self._app, job_id):
@@ -66,7 +74,7 @@ class Sender:
             raise
         finally:
             RECORDED.reset(token)
-        return runtime.store.get(job_id)
+        return runtime.store.get(job_id), True
 
     def reopen(
         self,
@@ -77,7 +85,9 @@ class Sender:
         store: Store | None = None,
     ) -> Job:
         """Let a job run again that had ended; *store*: the one that knows what to drop."""
-        job = (store or runtime_of(self._app).store).reopen(job_id, act, drop=drop, by=by)
+        store = store or runtime_of(self._app).store
+        refuse_elsewhere(store.get(job_id))
+        job = store.reopen(job_id, act, drop=drop, by=by)
         attempt(
             f"job {job_id}: forget its old result",
             lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),
@@ -140,25 +150,25 @@ class Sender:
         return found
 
 
-def _id_of(task: BaseTask, key: str | None, options: Mapping[str, Any]) -> str:
+def _id_of(job_type: str, key: str | None, options: Mapping[str, Any]) -> str:
     """Return the id of a new job: a key always gives the same one, without anybody's lookup."""
     given = options.get("task_id")
     if key is None:
         return str(given or uuid.uuid4())
     if given is not None:
         raise ConfigurationError("idempotency_key and task_id both name the job: give one")
-    return id_of_key(task.name, key)
+    return id_of_key(job_type, key)
 
 
-def id_of_key(task: str, key: str) -> str:
-    """Return the id that an idempotency key gives a job of the task with that name.
+def id_of_key(job_type: str, key: str) -> str:
+    """Return the id that an idempotency key gives a job of the type with that name.
 
     Raises:
         ConfigurationError: it is no text, empty or too long.
     """
     if not isinstance(key, str) or not 0 < len(key) <= 255:
         raise ConfigurationError(f"idempotency_key = {key!r}: a text of 1 to 255 characters")
-    return str(uuid.uuid5(KEYS, f"{task}\0{key}"))
+    return str(uuid.uuid5(KEYS, f"{job_type}\0{key}"))
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from milepost.errors import ConfigurationError
 from milepost.jobs import JobManager
+from milepost.jobs.gate import Gate
 from milepost.registry import TaskRegistry
 from milepost.routing.consumers import Consumers
 from milepost.routing.draining import Drain
@@ -80,7 +81,7 @@ def put_together(
     legacy, task_of = cast("JobManager | None", routing.legacy), registry.task_name
     sources = cast("Sequence[FlagSource]", routing.flags)
     stored = StoredFlags(lambda: provide().store.documents, lambda: provide().clock)
-    flags = FeatureFlags(stored, sources, lambda event: provide().emit(event))
+    flags = FeatureFlags(stored, sources, lambda event: provide().emit(event), Gate(app))
     consumers = Consumers(app)
     tracker = MigrationTracker(
         app,

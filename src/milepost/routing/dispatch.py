@@ -1,7 +1,7 @@
 """The two ways a new job can take, and what becomes of one whose way is blocked."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.errors import (
@@ -9,10 +9,10 @@ from milepost.errors import (
     ConfigurationError,
     InvalidTransitionError,
     JobNotFoundError,
-    MilepostError,
 )
 from milepost.events import JobRouted, ShadowFailed
 from milepost.jobs import JobManager
+from milepost.jobs.elsewhere import native_id
 from milepost.jobs.sending import Sender, id_of_key
 from milepost.jobtype import JobType
 from milepost.model import Job, JobStatus, Signal
@@ -22,6 +22,8 @@ from milepost.runtime import Runtime
 
 ROUTER = "router"
 """Who the history says has asked, where the router did."""
+FOLLOWERS = frozenset({"link", "link_error", "chain", "chord"})
+"""Options of ``apply_async`` that name what runs because of a job; nothing does for a shadow."""
 PLACE_PATIENCE = 2.0
 """Seconds another process is given to finish what it does for the same key."""
 
@@ -51,7 +53,7 @@ class Order:
     @property
     def job_id(self) -> str:
         """Return the id that the key gives."""
-        return id_of_key(self.kind.task, self.key)
+        return id_of_key(self.kind.name, self.key)
 
     def noting(self, route: Mapping[str, Any]) -> dict[str, Any]:
         """Return its metadata with how it was routed."""
@@ -100,14 +102,15 @@ class Dispatcher:
 
     def shadow(self, order: Order, decision: Decision, job_id: str) -> None:
         """Let Celery run a job too; whatever comes of it, the job itself is not touched."""
+        options = {name: one for name, one in order.options.items() if name not in FOLLOWERS}
         try:
             self._send(
-                order,
+                replace(order, options=options),
                 f"shadow of {order.job_id}",
                 f"{shadows.OWNER}{order.kind.name}",
                 {**decision.as_metadata(), "shadow_of": job_id},
             )
-        except MilepostError as exc:
+        except Exception as exc:  # whatever it is, the job itself is made
             self._provide().emit(ShadowFailed(job_id, order.kind.name, str(exc)))
 
     @property
@@ -127,11 +130,11 @@ class Dispatcher:
     def _send(self, order: Order, key: str, owner: str | None, route: Mapping[str, Any]) -> Job:
         return self._sender.create(
             *(order.kind, order.payload, key, owner, order.noting(route), dict(order.options))
-        )
+        )[0]
 
     def _follow(self, order: Order, decision: Decision, job: Job) -> str:
         """Return the id of a job whose record is there already, or has just been made."""
-        native = pins.native_id(job)
+        native = native_id(job)
         if native is not None:
             return native
         if pins.is_place(job):
@@ -146,7 +149,7 @@ class Dispatcher:
         store, clock = self._provide().store, self._provide().clock
         give_up_at = clock.monotonic() + PLACE_PATIENCE
         while clock.monotonic() < give_up_at:
-            native = pins.native_id(store.get(order.job_id))
+            native = native_id(store.get(order.job_id))
             if native is not None:
                 return native
             clock.sleep(0.02)
@@ -167,7 +170,7 @@ class Dispatcher:
 
         Its message may have arrived although the answer did not: then a worker may have the
         job already, and it stays Celery's. Else the record, paused or ended, keeps every
-        worker from it.
+        worker from it, also where the legacy system fails: it may have the job all the same.
         """
         store = self._provide().store
         if not self._fall_back:
@@ -185,9 +188,7 @@ class Dispatcher:
         try:
             return self._take_up(order, decision, fell_back=True)
         except Exception:
-            if order.is_keyed:
-                store.resume(job.id, by=ROUTER)  # a keeper sends it when the broker is back
-            else:
+            if not order.is_keyed:  # else the next call with the key goes on
                 self._void(job.id)
             raise
 

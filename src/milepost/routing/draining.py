@@ -24,6 +24,8 @@ from milepost.registry import registry_of
 from milepost.routing import pins, shadows
 from milepost.routing.modes import ROUTE
 from milepost.runtime import runtime_for, runtime_of
+from milepost.stores.readable import readable
+from milepost.tasks.discreet import told
 
 logger = logging.getLogger("milepost")
 
@@ -161,15 +163,17 @@ class Drain:
         except InvalidTransitionError:
             raise
         except Exception as exc:  # of the other system: one bad job must not keep the rest here
-            logger.warning("job %s cannot be handed over: %r", job.id, exc)
-            drained.left[job.id] = f"paused, it cannot be handed over: {exc}"
+            why = told(self._app, job.task, f"{type(exc).__name__}: {exc}")
+            logger.warning("job %s cannot be handed over: %s", job.id, why)
+            drained.left[job.id] = f"paused, it cannot be handed over: {why}"
         return False
 
     def _hand_over(self, job: Job, job_type: str) -> str:
         payload = payload_of(self._app, job)
         if self._adopts:
             metadata = {name: value for name, value in job.metadata.items() if name != ROUTE}
-            handover = Handover(job.id, job_type, payload, job.progress, job.owner, metadata)
+            progress = readable(job, runtime_of(self._app).cipher).progress
+            handover = Handover(job.id, job_type, payload, progress, job.owner, metadata)
             native = self._legacy.adopt(handover, self._checkpoint_of(job))
         else:
             key = job.idempotency_key or job.id

@@ -3,14 +3,16 @@
 import os
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from milepost.errors import ConfigurationError
 from milepost.events import FlagSourceFailed
+from milepost.jobs.gate import Gate
 from milepost.observer import Emitter, Observer
-from milepost.routing.modes import falls_within
+from milepost.routing.modes import falls_within, job_type_of
 from milepost.routing.rules import Rule, StoredFlags
+from milepost.security.permissions import Action, Who
 
 Share: TypeAlias = float
 """For how many keys of a hundred a flag is on: 0 never, 100 always."""
@@ -90,12 +92,17 @@ class FeatureFlags:
             second.
         sources: asked after that, in this order.
         emit: tells observers of a source that fails.
+        gate: asks the policy whether somebody may switch a flag. None: everybody may.
     """
 
     def __init__(
-        self, stored: StoredFlags, sources: Sequence[FlagSource] = (), emit: Observer | None = None
+        self,
+        stored: StoredFlags,
+        sources: Sequence[FlagSource] = (),
+        emit: Observer | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        self._stored = stored
+        self._stored, self._gate = stored, gate
         self._sources: tuple[FlagSource, ...] = (stored, *sources)
         self._emit = emit or Emitter()
 
@@ -124,29 +131,34 @@ class FeatureFlags:
                 return share
         return 0.0
 
-    def enable(self, flag: str, percentage: float = 100.0, *, by: str = "") -> None:
+    def enable(
+        self, flag: str, percentage: float = 100.0, *, by: str = "", principal: Who = None
+    ) -> None:
         """Switch a flag on, for all or for a share.
 
         Args:
             flag: its name; no pattern.
             percentage: for how many keys of a hundred.
             by: who does it.
+            principal: who asks, for the policy.
 
         Raises:
             ConfigurationError: a name or a number that cannot be.
+            PermissionDeniedError: the principal may not route jobs of that type; for a flag
+                that is none of a job type's, jobs of all types.
             StoreUnavailableError: nothing was switched.
         """
-        self.switch({flag: percentage}, by=by)
+        self.switch({flag: percentage}, by=by, principal=principal)
 
-    def disable(self, flag: str, *, by: str = "") -> None:
+    def disable(self, flag: str, *, by: str = "", principal: Who = None) -> None:
         """Switch a flag off, whatever any source says.
 
         Raises:
             As for :meth:`enable`.
         """
-        self.switch({flag: 0.0}, by=by)
+        self.switch({flag: 0.0}, by=by, principal=principal)
 
-    def disable_pattern(self, pattern: str, *, by: str = "") -> None:
+    def disable_pattern(self, pattern: str, *, by: str = "", principal: Who = None) -> None:
         """Switch off every flag of such a name, those too that nobody has heard of yet.
 
         One that is enabled later by its name is on again.
@@ -154,13 +166,14 @@ class FeatureFlags:
         Args:
             pattern: with ``*`` for anything: ``celery_*``.
             by: who does it.
+            principal: who asks, for the policy: they must be allowed to route all types.
 
         Raises:
             As for :meth:`enable`.
         """
-        self._stored.add([Rule.make(pattern, 0.0, by)])
+        self._switch({pattern: 0.0}, by, principal, (None,))
 
-    def switch(self, flags: Mapping[str, float], *, by: str = "") -> None:
+    def switch(self, flags: Mapping[str, float], *, by: str = "", principal: Who = None) -> None:
         """Switch several flags in one act: name → for how many of a hundred.
 
         Raises:
@@ -168,7 +181,30 @@ class FeatureFlags:
         """
         if any("*" in flag for flag in flags):
             raise ConfigurationError(f"flags {', '.join(flags)}: * is for disable_pattern only")
-        self._stored.add([Rule.make(flag, share, by) for flag, share in flags.items()])
+        self._switch(flags, by, principal, {job_type_of(flag) for flag in flags})
+
+    def add(self, rules: Iterable[Rule]) -> None:
+        """Add rules in one act without asking the policy: for moves, which have asked it.
+
+        Raises:
+            StoreUnavailableError: nothing was added.
+        """
+        self._stored.add(rules)
+
+    def _switch(
+        self,
+        flags: Mapping[str, float],
+        by: str,
+        principal: Who,
+        job_types: Iterable[str | None],
+    ) -> None:
+        gate = self._gate
+        if gate is not None:
+            for name in job_types:
+                kind = None if name is None else gate.type_named(name)
+                gate.check(principal, Action.ROUTE, kind)
+            by = gate.named(principal, by)
+        self.add([Rule.make(flag, share, by) for flag, share in flags.items()])
 
     def rules(self) -> Sequence[Rule]:
         """Return what was switched at runtime, the oldest first; later ones win."""

@@ -13,6 +13,7 @@ from milepost.routing.consumers import Consumers
 from milepost.routing.flags import FeatureFlags
 from milepost.routing.modes import Engine, Mode, celery_flag, mode_of, shadow_flag
 from milepost.routing.outcomes import counts_of
+from milepost.routing.rules import Rule
 from milepost.routing.shadows import parity_of
 from milepost.routing.standing import STATE_OF, MigrationStatus, Move, State, TypeStatus
 from milepost.runtime import Runtime
@@ -89,16 +90,14 @@ class MigrationTracker:
             UnknownJobTypeError: jobs are to go to Celery, where nothing does that type.
             StoreUnavailableError: nothing was changed.
         """
-        self._gate.check(principal, Action.ROUTE, self._gate.type_of_task(job_type))
+        job_type, by = self._allowed(principal, job_type, by)
         self._check(job_type, mode, share)
-        by = self._gate.named(principal, by)
         in_celery = share if mode is Mode.PERCENTAGE else 100.0 * (mode is Mode.CELERY)
         compared = share if mode is Mode.SHADOW else 0.0
         if mode is not Mode.LEGACY:
             self._consumers.restore(job_type)
-        self._flags.switch(
-            {celery_flag(job_type): in_celery, shadow_flag(job_type): compared}, by=by
-        )
+        shares = {celery_flag(job_type): in_celery, shadow_flag(job_type): compared}
+        self._flags.add(Rule.make(flag, share, by) for flag, share in shares.items())
         self.note(
             job_type,
             STATE_OF[mode],
@@ -113,6 +112,12 @@ class MigrationTracker:
         documents = self._provide().store.documents.read_all(DOCUMENTS)
         noted = (document.name.removeprefix(DOCUMENTS) for document in documents)
         return sorted({*self._job_types(), *noted})
+
+    def _allowed(self, principal: Who, job_type: str, by: str) -> tuple[str, str]:
+        """Refuse who may not route jobs of a type; return its name, and what to call who may."""
+        kind = self._gate.type_named(job_type)
+        self._gate.check(principal, Action.ROUTE, kind)
+        return kind.name, self._gate.named(principal, by)
 
     def _check(self, job_type: str, mode: Mode, share: float) -> None:
         if mode is Mode.PERCENTAGE and not 0 < share < 100:
@@ -173,8 +178,7 @@ class MigrationTracker:
         Raises:
             PermissionDeniedError: the principal may not route jobs of that type.
         """
-        self._gate.check(principal, Action.ROUTE, self._gate.type_of_task(job_type))
-        by = self._gate.named(principal, by)
+        job_type, by = self._allowed(principal, job_type, by)
         self.note(job_type, State.MIGRATED, share=100.0, by=by, version=version)
 
     def mark_job_type_rollback(
@@ -185,8 +189,8 @@ class MigrationTracker:
         Raises:
             PermissionDeniedError: the principal may not route jobs of that type.
         """
-        self._gate.check(principal, Action.ROUTE, self._gate.type_of_task(job_type))
-        self.note(job_type, State.ROLLED_BACK, by=self._gate.named(principal, by), why=reason)
+        job_type, by = self._allowed(principal, job_type, by)
+        self.note(job_type, State.ROLLED_BACK, by=by, why=reason)
 
     def is_migrated(self, job_type: str) -> bool:
         """Whether a job type has moved to Celery for good."""

@@ -64,6 +64,13 @@ def shadow_flag(job_type: str) -> str:
     return SHADOW_FLAG.format(job_type)
 
 
+def job_type_of(flag: str) -> str | None:
+    """Return the job type that a flag is one of; None where it is none of any."""
+    prefixes = (celery_flag(""), shadow_flag(""))
+    found = next((flag.removeprefix(one) for one in prefixes if flag.startswith(one)), "")
+    return found or None
+
+
 def mode_of(celery: float, shadow: float) -> Mode:
     """Return the mode that the shares of a job type's two flags make."""
     if celery >= 100:

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from milepost.errors import ConfigurationError, InvalidTransitionError
-from milepost.history import Act
+from milepost.jobs.elsewhere import HANDED, native_id
 from milepost.model import Job, JobStatus, NewJob, Signal
 from milepost.store import Store
 
-HANDED = "handed over as "
-"""How the history names who has a job now: it is this system's word for who ended it here."""
 LONGEST_ID = 150
 ABANDONED_AFTER = 3600.0
 """Seconds after which a place that is held for a job nobody made is given up."""
@@ -72,17 +70,6 @@ def hand_over(store: Store, job_id: str, native: str) -> Job:
     if not job.message:
         store.finish([job_id])
     return job
-
-
-def native_id(job: Job) -> str | None:
-    """Return the id of a job in the system that it was handed to; None where it was not."""
-    if job.status is not JobStatus.CANCELLED:
-        return None
-    ends = (entry for entry in reversed(job.history) if entry.act in (Act.CANCEL, Act.RESTART))
-    last = next(ends, None)
-    if last is None or not last.by.startswith(HANDED):
-        return None
-    return last.by.removeprefix(HANDED)
 
 
 def is_place(job: Job) -> bool:

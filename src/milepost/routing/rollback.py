@@ -109,8 +109,9 @@ class RollbackManager:
             PermissionDeniedError: the principal may not route jobs of that type.
             StoreUnavailableError: what was done until then is on record.
         """
-        self._gate.check(principal, Action.ROUTE, self._gate.type_of_task(job_type))
-        by = self._gate.named(principal, by)
+        kind = self._gate.type_named(job_type)
+        self._gate.check(principal, Action.ROUTE, kind)
+        job_type, by = kind.name, self._gate.named(principal, by)
         if not dry_run:
             return self.go_back(job_type, reason=reason, by=by, timeout=timeout)
         self._steps.check()

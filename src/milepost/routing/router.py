@@ -7,9 +7,9 @@ from typing import Any
 
 from milepost.errors import ConfigurationError, JobNotFoundError
 from milepost.jobs import Answering, CeleryJobManager, JobManager, JobReport
+from milepost.jobs.elsewhere import native_id
 from milepost.jobs.gate import Gate
 from milepost.jobs.sending import Sender
-from milepost.jobtype import JobType
 from milepost.model import Job
 from milepost.registry import TaskRegistry
 from milepost.routing import pins
@@ -27,6 +27,7 @@ from milepost.routing.modes import (
 )
 from milepost.runtime import Runtime
 from milepost.security.permissions import Action, Who
+from milepost.security.validation import check_input, limits_of
 
 
 class JobRouter:
@@ -121,6 +122,8 @@ class JobRouter:
             UnknownJobTypeError: it is to go to Celery, where nothing does jobs of that type.
             ConfigurationError: it is to go to a legacy system, and there is none.
             PermissionDeniedError: the principal may not create such jobs.
+            InvalidInputError: the type goes to Celery, or a share of it, and the payload does
+                not fit it, or is over a limit.
             BrokerUnavailableError: Celery takes no message. With an idempotency key the job
                 is on record, and sent when the broker is back; else there is none.
             StoreUnavailableError: nothing was recorded, nothing sent.
@@ -128,9 +131,12 @@ class JobRouter:
         key, noted = idempotency_key or str(uuid.uuid4()), dict(metadata or {})
         if ROUTE in noted:
             raise ConfigurationError(f"metadata: {ROUTE!r} is where the router notes its decision")
-        decision = self.decide(job_type, route_key or key)
+        kind = self._gate.type_named(job_type)
+        decision = self.decide(kind.name, route_key or key)
+        if decision.engine is Engine.CELERY:
+            kind = self._registry.get_task(job_type)
         order = Order(
-            self._kind_of(job_type, decision.engine),
+            kind,
             dict(payload or {}),
             key,
             idempotency_key is not None,
@@ -138,9 +144,12 @@ class JobRouter:
             noted,
             options,
         )
-        self._gate.check(principal, Action.CREATE, order.kind)
+        self._gate.check(principal, Action.CREATE, kind)
         if decision.engine is Engine.CELERY:
             return self._dispatcher.to_celery(order, decision)
+        if decision.mode is Mode.PERCENTAGE:
+            limits = limits_of(self._provide().settings)
+            check_input(kind.name, order.payload, kind.input_model, limits)
         job_id = self._dispatcher.to_legacy(order, decision)
         if decision.mode is Mode.SHADOW:
             self._dispatcher.shadow(order, decision, job_id)
@@ -222,12 +231,6 @@ class JobRouter:
         """
         return Engine.LEGACY if self._find(job_id)[2] is None else Engine.CELERY
 
-    def _kind_of(self, job_type: str, engine: Engine) -> JobType:
-        """Return a job type; one that only the legacy system knows has no task yet."""
-        if engine is Engine.CELERY or self._registry.task_name(job_type) != job_type:
-            return self._registry.get_task(job_type)
-        return JobType(job_type, job_type)
-
     def _ask(self, action: Action, job_id: str, by: str, principal: Who) -> JobReport:
         manager, native, _ = self._seen(job_id, action, principal)
         act = getattr(manager, action, None)
@@ -248,8 +251,7 @@ class JobRouter:
         if job is not None:
             self._gate.check_job(principal, action, job)
         else:
-            kind = self._kind_of(report.job_type, Engine.LEGACY)
-            self._gate.check(principal, action, kind)
+            self._gate.check(principal, action, self._gate.type_named(report.job_type))
         return manager, native, report
 
     def _report(self, manager: JobManager, native: str, job: Job | None) -> JobReport:
@@ -265,7 +267,7 @@ class JobRouter:
             if self._legacy is None:
                 raise
             return self._legacy, job_id, None
-        native = pins.native_id(job)
+        native = native_id(job)
         if native is not None:
             return self._dispatcher.legacy, native, None
         if job.message or (pins.is_place(job) and job.metadata.get(ROUTE)):

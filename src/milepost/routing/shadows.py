@@ -19,6 +19,7 @@ from milepost.routing import shared
 from milepost.routing.modes import ROUTE
 from milepost.runtime import Runtime, runtime_for
 from milepost.tasks.carrying import recorded_value
+from milepost.tasks.discreet import told
 
 DOCUMENTS = "parity/"
 OWNER = "shadow:"
@@ -28,6 +29,8 @@ REMEMBERED = 3 * BATCH
 """Ids that are kept of shadow runs that were counted."""
 EXAMPLES = 20
 """Differences that are kept in full."""
+DIFFER = "results differ: "
+"""What stands before a difference while it is asked who may be told of it."""
 LENGTH = 300
 """Characters of a difference that are kept."""
 ENDED = frozenset(status for status in JobStatus if status.is_terminal)
@@ -140,6 +143,8 @@ class Comparer:
             difference = None if both else differ(theirs, ours)
         else:
             difference = self._compare(theirs, ours)
+        if difference is not None:
+            difference = told(self._app, shadow.task, f"{DIFFER}{difference}").removeprefix(DIFFER)
         word = "same" if difference is None else "different"
         return _Compared(original, shadow.id, word, difference and difference[:LENGTH])
 

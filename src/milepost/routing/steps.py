@@ -11,6 +11,7 @@ from milepost.routing.draining import Drain, Drained
 from milepost.routing.flags import FeatureFlags
 from milepost.routing.migration import MigrationTracker
 from milepost.routing.modes import CELERY_FLAG, SHADOW_FLAG, celery_flag, shadow_flag
+from milepost.routing.rules import Rule
 from milepost.routing.standing import State
 from milepost.runtime import Runtime
 
@@ -146,8 +147,7 @@ class Steps:
         return self._ways[turn.kind][1](turn)
 
     def _switch_off(self, turn: Turn) -> str:
-        for flag in turn.flags:
-            self._flags.disable_pattern(flag, by=turn.plan.by)
+        self._flags.add(Rule.make(flag, 0.0, turn.plan.by) for flag in turn.flags)
         return f"{', '.join(turn.flags)} are off"
 
     def _would_switch_off(self, turn: Turn) -> str:

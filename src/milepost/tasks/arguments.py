@@ -23,6 +23,17 @@ def signature_of(function: Any, *, bound: bool) -> inspect.Signature | None:
     return found.replace(parameters=parameters[1:]) if bound else found
 
 
+def check_signature(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Hold arguments to the parameters of a task's body, as Celery does when it sends them.
+
+    Raises:
+        TypeError: they are not the task's parameters.
+    """
+    check: Any = getattr(task, "__header__", None)
+    if check is not None:
+        check(*args, **kwargs)
+
+
 def check_arguments(
     task: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
 ) -> None:

@@ -21,7 +21,7 @@ from milepost.tasks import message
 from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
-from milepost.tasks.sensitive import Sending, dumps_models, without_models
+from milepost.tasks.sensitive import Sending, dumps_models, with_values, without_models
 from milepost.tasks.verdict import FINAL
 
 logger = logging.getLogger("milepost")
@@ -147,6 +147,13 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
         """Return the arguments of a job as its message and its record are to hold them."""
         return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
+
+    def milepost_incoming(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
+        """Return the arguments in a job's message as somebody else can read them."""
+        if not dumps_models(self):
+            return args, kwargs
+        sending = Sending(self.app, self.name, task_id)
+        return with_values(args, sending), with_values(kwargs, sending)
 
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Hold the arguments of a job to the input model, where there is one.

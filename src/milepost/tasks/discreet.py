@@ -47,3 +47,15 @@ class DiscreetEmitter(Emitter):
         if isinstance(event, JobSettled) and event.reason:
             event = replace(event, reason=self._told(event.reason))
         super().__call__(event)
+
+
+def told(app: Any, task: str, words: str) -> str:
+    """Return what others than the record of a job may be told of a reason.
+
+    Args:
+        app: the Celery app.
+        task: the name of the job's task.
+        words: the reason, behind words of milepost's own or the name of a class, and a colon.
+    """
+    tell = getattr(app.tasks.get(task), "milepost_told", None)
+    return words if tell is None else str(tell(words))

@@ -11,6 +11,7 @@ from milepost.codecs import tokens
 from milepost.errors import ConfigurationError, EncryptedDataError, EncryptedFailureError
 from milepost.runtime import Runtime, cipher_of
 from milepost.stores.sealed import sealed
+from milepost.tasks.arguments import check_signature
 from milepost.tasks.carrying import body_of
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
@@ -130,14 +131,26 @@ class EncryptedTask(CheckpointableTask):
         if self._is_sealed_for(task_id, args, kwargs):
             return args, kwargs
         args, kwargs = self._in_the_clear(args, kwargs, parent_id)
-        check: Any = getattr(self, "__header__", None)
-        if check is not None and getattr(self.app, "strict_typing", True):
-            check(*args, **kwargs)
+        if getattr(self.app, "strict_typing", True):
+            check_signature(self, args, kwargs)
         super().milepost_check(args, kwargs)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
         sealer = cipher_of(self.app).sealer(self.tenant_of(*args, **kwargs))
         data = codec_of(self.app, self).encode([tuple(args), dict(kwargs)])
         return (tokens.seal_call(sealer, task_id, self.name, data),), {}
+
+    def milepost_incoming(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
+        """Return the arguments in a job's message decrypted; any in the clear as they are.
+
+        Raises:
+            NoKeysError: this process has no keys.
+            EncryptedDataError: not the one that is needed, or the ciphertext was changed.
+        """
+        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+            return args, kwargs
+        data = tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
+        found: tuple[Any, Any] = codec_of(self.app, self).decode(data)
+        return found
 
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Let them pass: they were checked before they were encrypted, by who has the key."""

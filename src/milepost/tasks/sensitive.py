@@ -19,7 +19,7 @@ from milepost import extras
 from milepost.ciphertext import HIDDEN
 from milepost.codecs import tokens
 from milepost.codecs.json import JsonCodec
-from milepost.errors import EncryptedDataError, NoKeysError
+from milepost.errors import EncryptedDataError, NoKeysError, TamperedError
 from milepost.runtime import cipher_of
 
 T = TypeVar("T")
@@ -120,6 +120,30 @@ def without_models(task: Any, args: Any, kwargs: Any, how: Sending) -> tuple[Any
     if how.troubles:
         raise how.troubles[0]
     return dumped
+
+
+def with_values(found: Any, sending: Sending) -> Any:
+    """Return dumped arguments with the sensitive values that :func:`without_models` encrypted.
+
+    Args:
+        found: arguments, or a part of them.
+        sending: for which job they were dumped.
+
+    Raises:
+        NoKeysError: this process has no keys.
+        EncryptedDataError: not the one that is needed.
+    """
+    if isinstance(found, dict):
+        return {name: with_values(one, sending) for name, one in found.items()}
+    if isinstance(found, list | tuple):
+        return type(found)([with_values(one, sending) for one in found])
+    if not tokens.is_token(found):
+        return found
+    cipher = cipher_of(sending.app)
+    try:
+        return _codec.decode(tokens.open_value(cipher, sending.job_id, sending.task, found))
+    except TamperedError:  # no value of this job: somebody's text that looks so
+        return found
 
 
 def sensitive_field(model: Any) -> str | None:
