@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from harness import Bench, Killed
+from harness import Bench, Killed, away_once
 from milepost import LLMTask
 from milepost.budget import Budget, Estimate, Spend
 from milepost.engine.migration import as_people_see_it
@@ -256,6 +256,23 @@ def test_a_providers_refusal_holds_everybody_back():
     first = bench_of(ask(1), ScriptedModel(limited(600.0)), llm_limit=limit)
     first.attempt()
     assert first.inner.limits.acquire("llm/scripted/m", limit).which == "pushed"
+
+
+@pytest.mark.parametrize(
+    ("declared", "verb"),
+    [
+        ({"llm_limit": Limit(requests=1000, per=PER)}, "acquire"),
+        ({"llm_limit": Limit(requests=1000, per=PER)}, "push"),
+        ({"llm_family_budget": Budget(tokens=1000)}, "acquire"),
+        ({"llm_family_budget": Budget(tokens=1000)}, "settle"),
+    ],
+)
+def test_a_store_that_restarts_fails_no_job(declared, verb):
+    """Limits and family budgets are asked again; who cannot be told does not hear it."""
+    bench = bench_of(ask(1), ScriptedModel(limited(0.5), "ok"), llm_family=root, **declared)
+    away_once(bench.inner.limits, verb)
+    assert bench.attempt().value == ["ok"]
+    assert len(bench.model.asked) == 2
 
 
 def test_an_open_circuit_puts_the_job_off():

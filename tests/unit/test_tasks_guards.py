@@ -3,6 +3,7 @@
 import pytest
 
 from deliveries import deliver, make_app, record
+from harness import away_once
 from milepost import BaseTask, CheckpointableTask
 from milepost.errors import ConfigurationError
 from milepost.events import CircuitChanged
@@ -89,6 +90,13 @@ def test_what_an_open_breaker_holds_back_takes_nothing_from_the_limit(app, clock
     for n in range(5):
         deliver(task, job_id=f"{n}")
     assert "requests" not in str(runtime_of(app).store.limits.acquire("mail", limit))
+
+
+def test_a_store_that_restarts_fails_no_job_that_a_limit_stands_before(app):
+    task = declare(app, Rate("mail", Limit(requests=1)))
+    away_once(runtime_of(app).store.limits, "acquire")
+    assert deliver(task, job_id="first").value == "done"
+    assert record(app, "first").crashes == 0
 
 
 def test_async_bodies_are_guarded_too(app):

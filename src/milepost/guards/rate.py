@@ -96,8 +96,11 @@ class RateGuard:
         return RatePassage(self, tokens)
 
     def push(self, seconds: float) -> None:
-        """Admit nobody anywhere for so long: the provider said so."""
-        self.limits.push(self.name, seconds)
+        """Admit nobody anywhere for so long: the provider said so.
+
+        While the store is away, nobody is told.
+        """
+        _quietly(self.name, "push", self.limits.push, self.name, seconds)
 
     # -- asking ------------------------------------------------------------------------
 
@@ -138,9 +141,9 @@ class RateGuard:
         """
         if self.limit.concurrency is not None:
             self._renewal.drop(permit)
-            _quietly(self.limits.release, permit, tokens)
+            _quietly(self.name, "call's end", self.limits.release, permit, tokens)
         elif tokens is not None:
-            _quietly(self.limits.settle, permit, tokens)
+            _quietly(self.name, "call's end", self.limits.settle, permit, tokens)
 
     # -- waiting -----------------------------------------------------------------------
 
@@ -283,9 +286,9 @@ class RatePassage:
             guard.close(self.permit, self._actual)
 
 
-def _quietly(verb: Callable[..., None], permit: Permit, *rest: Any) -> None:
+def _quietly(key: str, what: str, verb: Callable[..., None], *facts: Any) -> None:
     """Do what the call's own end must not depend on."""
     try:
-        verb(permit, *rest)
+        verb(*facts)
     except StoreError as exc:
-        logger.warning("the limit %r could not be told of a call's end: %s", permit.key, exc)
+        logger.warning("the limit %r could not be told of a %s: %s", key, what, exc)
