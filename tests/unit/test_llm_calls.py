@@ -6,6 +6,7 @@ import logging
 import pytest
 from pydantic import BaseModel
 
+from deliveries import deliver, make_app
 from harness import Bench, Killed, crash_everywhere
 from milepost import LLMTask
 from milepost.budget import Spend
@@ -27,6 +28,7 @@ from milepost.errors import (
 from milepost.llm import Finish, LLMResponse, Usage
 from milepost.llms import FunctionClient
 from milepost.model import JobStatus, Signal
+from milepost.runtime import runtime_of
 from milepost.stores.memory import MemoryStore
 from models import ScriptedModel, limited, overloaded, timed_out
 
@@ -586,6 +588,76 @@ def test_a_signal_stops_a_map(signal):
         bench.resume()
         assert len(bench.attempt().value) == 20
         assert len(model.asked) == 20
+
+
+async def gathered(asked):
+    return texts(await asyncio.gather(*asked))
+
+
+async def grouped(asked):
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(one) for one in asked]
+    return texts(one.result() for one in asking)
+
+
+@pytest.mark.parametrize("together", [gathered, grouped])
+@pytest.mark.parametrize("first", ["answered, then a pause", "put off"])
+def test_a_stop_keeps_the_answers_of_calls_that_the_body_gathers(together, first):
+    """What is in flight when one of them is stopped ends first; nothing new is sent."""
+
+    async def body(task):
+        return await together([task.llm(f"p{i}", key=str(i)) for i in range(6)])
+
+    model = ScriptedModel(*[limited(3600.0)] * (first == "put off"))
+    bench = bench_of(body, model)
+
+    async def complete(request, original=model.complete):
+        number = len(model.asked)
+        answer = await original(request)
+        if number == 0:
+            bench.signal(Signal.PAUSE)
+        for _ in range(50 * number):
+            await asyncio.sleep(0)
+        return answer
+
+    model.complete = complete
+    bench.attempt()
+    paused = first != "put off"
+    assert bench.job.status is (JobStatus.PAUSED if paused else JobStatus.SCHEDULED)
+    assert (spend(bench).calls, spend(bench).ambiguous) == (6 if paused else 5, 0)
+    if paused:
+        bench.resume()
+    bench.clock.advance(4000)
+    assert len(bench.attempt().value) == 6
+    assert len(model.asked) == (6 if paused else 7)
+
+
+def test_a_stop_of_a_step_keeps_the_answer_that_is_under_way_beside_it():
+    """Whatever it is that stops the body."""
+    app = make_app()
+    model = ScriptedModel()
+    store = runtime_of(app).store
+
+    @app.task(base=LLMTask, bind=True, llm_client=model, llm_model="m")
+    async def body(self):
+        async def pause():
+            while not model.asked:
+                await asyncio.sleep(0)
+            store.signal("job", Signal.PAUSE)
+
+        async def complete(request, original=model.complete):
+            answer = await original(request)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return answer
+
+        model.complete = complete
+        await asyncio.gather(self.llm("p"), self.step(pause))
+
+    deliver(body, job_id="job")
+    assert store.get("job").status is JobStatus.PAUSED
+    books = as_people_see_it(runtime_of(app).codec, store.load("job"))["spend"]
+    assert (books["calls"], books["ambiguous"]) == (1, 0)
 
 
 async def ask_all_slowly(task):

@@ -89,14 +89,12 @@ class Asker:
 
     Attributes:
         stopping: why nothing more may be sent; None while it may.
-        in_flight: the coroutines that wait for a model.
     """
 
     def __init__(self, terms: Terms, attempt: Attempt) -> None:
         self.terms = terms
         self.calls = attempt.calls
         self.stopping: BaseException | None = None
-        self.in_flight: set[Any] = set()
         self._clock = attempt.runtime.clock
 
     async def ask(self, question: Question, answer: Mapping[str, Any] | None) -> LLMResponse:
@@ -174,7 +172,8 @@ class Asker:
             await self.calls.send(path, question.mark, question.failures, estimate)
             admission.settle(estimate)
             try:
-                response = await self._complete(request)
+                with self.calls.flying():
+                    response = await self.terms.client.complete(request)
             except BaseException as exc:
                 question.failures += 1
                 if _is_free(exc):
@@ -209,14 +208,6 @@ class Asker:
         if not isinstance(response.parsed, Misfit):
             self.calls.note_answer(question.path, kept(question, response))
         return response
-
-    async def _complete(self, request: LLMRequest) -> LLMResponse:
-        task = asyncio.current_task()
-        self.in_flight.add(task)
-        try:
-            return await self.terms.client.complete(request)
-        finally:
-            self.in_flight.discard(task)
 
     @asynccontextmanager
     async def _admitted(self, gate: Gate, estimate: Estimate) -> AsyncIterator[Admission]:

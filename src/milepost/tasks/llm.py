@@ -263,14 +263,20 @@ class LLMTask(CheckpointableTask):
         )
 
     def _run_here(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Return an awaitable in an async task, and its result in a sync one."""
-        journal = self.attempt.journal
+        """Return an awaitable in an async task, and its result in a sync one.
+
+        An interrupt stops the body once the calls have ended that others have in flight.
+        """
+        attempt = self.attempt
 
         async def run() -> Any:
             try:
                 return await make()
             except Interrupt as stop:
-                journal.stop(stop)  # so that a body which catches it is stopped again
+                try:
+                    attempt.journal.stop(stop)  # so that a body which catches it is stopped again
+                finally:
+                    await attempt.land(stop)
 
         return run() if self.milepost_is_async else drive(run)
 
