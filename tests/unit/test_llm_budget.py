@@ -15,7 +15,7 @@ from milepost.errors import (
     LimitExceededError,
     LLMPriceUnknownError,
 )
-from milepost.limits import Limit
+from milepost.limits import Admitted, Limit
 from milepost.llm import LLMRequest, LLMResponse, Usage, estimated_tokens, most_output
 from milepost.llms import GenAIPrices, Price, PriceTable
 from milepost.model import JobStatus
@@ -286,6 +286,20 @@ def test_an_open_circuit_puts_the_job_off():
     assert bench.job.status is JobStatus.SCHEDULED
     assert "circuit 'llm/scripted/m' is open" in bench.job.reason
     assert len(bench.model.asked) == 3
+
+
+def test_a_call_that_an_open_circuit_refuses_takes_nothing_of_the_limit():
+    """Whoever asks while the provider is down leaves the window to those who ask after it."""
+    limit = Limit(tokens=1000, per=PER)
+    bench = bench_of(
+        lambda task: task.llm("p", max_tokens=600).text,
+        ScriptedModel(overloaded(), "ok"),
+        llm_breaker={"fail_max": 1, "reset_timeout": 900.0},
+        llm_limit=limit,
+    )
+    bench.attempt()
+    assert "circuit" in bench.job.reason
+    assert isinstance(bench.inner.limits.acquire("llm/scripted/m", limit, 1000), Admitted)
 
 
 def test_an_error_of_ours_does_not_open_the_circuit():

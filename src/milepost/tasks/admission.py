@@ -67,12 +67,12 @@ class Gate:
             LimitExceededError: never.
         """
         async with AsyncExitStack() as stack:
+            if self._breaker is not None:  # first: what it refuses takes nothing of the limit
+                await stack.enter_async_context(self._breaker.calling())
             passage = None
             if self.rate is not None:
                 entered = await stack.enter_async_context(self.rate.calling(tokens))
                 passage = None if self.rate.limit.tokens is None else entered
-            if self._breaker is not None:
-                await stack.enter_async_context(self._breaker.calling())
             yield passage
 
 
