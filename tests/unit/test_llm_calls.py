@@ -21,6 +21,7 @@ from milepost.errors import (
     LLMRateLimitedError,
     LLMRefusedError,
     LLMRequestChangedError,
+    LLMTimeoutError,
     LLMTruncatedError,
     NameInUseError,
     StepResultError,
@@ -743,3 +744,22 @@ def test_a_plain_function_can_be_the_model():
     assert bench_of(
         lambda task: task.llm("a").usage, FunctionClient(respond)
     ).attempt().value == Usage(1, 2)
+
+
+def test_a_coroutine_that_does_not_answer_counts_as_lost():
+    """``llm_timeout`` holds for it as for any client; its own TimeoutError goes through."""
+
+    async def hang(request):
+        await asyncio.Event().wait()
+
+    async def give_up(request):
+        raise TimeoutError("its own")
+
+    bench = bench_of(
+        lambda task: task.llm("a"), FunctionClient(hang), llm_timeout=0.01, llm_tries=1
+    )
+    with pytest.raises(LLMTimeoutError, match=r"no answer within 0\.01 s"):
+        bench.attempt()
+    assert spend(bench).ambiguous == 1
+    with pytest.raises(TimeoutError, match="its own"):
+        bench_of(lambda task: task.llm("a"), FunctionClient(give_up)).attempt()
