@@ -610,7 +610,7 @@ def test_a_stop_keeps_the_answers_of_calls_that_the_body_gathers(together, first
         return await together([task.llm(f"p{i}", key=str(i)) for i in range(6)])
 
     model = ScriptedModel(*[limited(3600.0)] * (first == "put off"))
-    bench = bench_of(body, model)
+    bench = bench_of(body, model, llm_breaker=None)  # so that all are sent at once
 
     async def complete(request, original=model.complete):
         number = len(model.asked)
