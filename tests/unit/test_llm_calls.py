@@ -178,6 +178,27 @@ def test_calls_in_a_loop_belong_to_their_item():
     assert spend(bench).calls == 3
 
 
+@pytest.mark.parametrize("ticks", [0, 10])
+def test_an_item_does_not_end_before_its_calls(ticks):
+    """A call that nobody awaits would outlive the record of its item, and of its own sending."""
+
+    async def body(task):
+        asked = []
+        for item in task.iterate("ab", every=1):
+            asked.append(asyncio.ensure_future(task.llm(item)))
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+        await asyncio.gather(*asked)
+
+    model = ScriptedModel()
+    model.gate = asyncio.Event()
+    bench = bench_of(body, model, llm_breaker=None)
+    with pytest.raises(CheckpointError, match="await it before the item ends"):
+        bench.attempt()
+    assert len(model.asked) == spend(bench).ambiguous
+    assert bench.job.progress.done == (0 if ticks else 2)
+
+
 def test_what_is_on_record_of_a_call():
     """Hash, text, model, usage, money, latency, number of sendings; not the prompt."""
     bench = bench_of(lambda task: task.llm("s3cret prompt"), ScriptedModel(overloaded(), "yes"))
