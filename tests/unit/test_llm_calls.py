@@ -738,7 +738,15 @@ def test_an_empty_map():
 
 @pytest.mark.parametrize(
     "declared",
-    [{"llm_changed": "ignore"}, {"llm_tries": 0}, {"llm_repairs": -1}, {"llm_patience": -1}],
+    [
+        {"llm_changed": "ignore"},
+        {"llm_tries": 0},
+        {"llm_repairs": -1},
+        {"llm_patience": -1},
+        {"llm_timeout": 0},
+        {"llm_breaker": {"fail_maks": 3}},
+        {"llm_breaker": {"fail_max": 0}},
+    ],
 )
 def test_a_bad_declaration_fails_where_it_is_made(declared):
     """At import, not at the first call."""

@@ -119,3 +119,10 @@ def test_guards_that_cannot_work_fail_at_boot(app, base):
     wrong = (Limit(requests=1),) if base is CheckpointableTask else (Rate("k", Limit(requests=1)),)
     with pytest.raises(ConfigurationError, match="guards"):
         type("Task", (base,), {"guards": wrong})
+
+
+def test_a_declaration_that_makes_no_sense_fails_where_it_is_written():
+    with pytest.raises(ConfigurationError, match="numbers above 0"):
+        Breaker("mail", fail_max=0)
+    with pytest.raises(ConfigurationError, match="a wait from 0"):
+        Rate("mail", Limit(requests=1), max_wait=-1.0)

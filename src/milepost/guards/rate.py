@@ -27,6 +27,18 @@ SOONEST = 1.0
 """Seconds that whoever gives up waiting for a place is told to stay away, at least."""
 
 
+def check_rate(key: str, max_wait: float | None) -> None:
+    """Refuse a guard that cannot work.
+
+    Raises:
+        ConfigurationError: *max_wait* is below 0, or *key* is empty.
+    """
+    if not key or (max_wait is not None and not max_wait >= 0):
+        raise ConfigurationError(
+            f"limit {key!r}, max_wait={max_wait!r}: it needs a key, and a wait from 0"
+        )
+
+
 class RateGuard:
     """Lets a call pass when the limit of *key* admits it.
 
@@ -58,10 +70,7 @@ class RateGuard:
         max_wait: float | None = 5.0,
         clock: Clock | None = None,
     ) -> None:
-        if not key or (max_wait is not None and not max_wait >= 0):
-            raise ConfigurationError(
-                f"RateGuard({key!r}, max_wait={max_wait!r}): it needs a key, and a wait from 0"
-            )
+        check_rate(key, max_wait)
         self.name = key
         self.limit = limit
         self.limits = limits

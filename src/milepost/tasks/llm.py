@@ -12,7 +12,7 @@ from milepost.interrupts import Interrupt
 from milepost.limits import Limit
 from milepost.llm import LLMClient, LLMRequest, Prices, Usage
 from milepost.runtime import runtime_of
-from milepost.tasks.admission import STANDARD, Gate, gate_of
+from milepost.tasks.admission import STANDARD, Gate, check_breaker, gate_of
 from milepost.tasks.asking import Asker, Terms
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.coroutines import drive
@@ -313,6 +313,9 @@ def _check_declaration(cls: type[LLMTask]) -> None:
             raise ConfigurationError(
                 f"{cls.__name__}: {name}={getattr(cls, name)!r}: it must be at least {least}"
             )
+    if not cls.llm_timeout > 0:
+        raise ConfigurationError(f"{cls.__name__}: llm_timeout={cls.llm_timeout!r}: above 0")
+    check_breaker(f"{cls.__name__}", cls.llm_breaker)
     client, model, prices = cls.llm_client, cls.llm_model, cls.llm_prices
     if isinstance(client, str):
         return  # whom that is shows in the worker
