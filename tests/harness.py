@@ -212,6 +212,18 @@ def unavailable(times: int) -> Iterable[Exception]:
     return [StoreUnavailableError("memory://", "nobody home") for _ in range(times)]
 
 
+def away_once(limits: Any, verb: str) -> None:
+    """Let a verb of *limits* fail the next time, as it does while the store is away."""
+    ask, errors = getattr(limits, verb), list(unavailable(1))
+
+    def fail_first(*args: Any, **kwargs: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return ask(*args, **kwargs)
+
+    setattr(limits, verb, fail_first)
+
+
 def lost(times: int = 1) -> Iterable[Exception]:
     return [LeaseLostError(JOB, 1) for _ in range(times)]
 

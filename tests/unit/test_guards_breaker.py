@@ -345,6 +345,22 @@ def test_in_async_code(worker, clock):
     assert guard.state == "closed"
 
 
+def test_of_many_that_come_at_once_one_asks_the_store(worker, documents):
+    """The others are told what it has heard."""
+    guard, reads, read = worker(refresh=60.0), [], documents.read
+    documents.read = lambda name: reads.append(name) or read(name)
+
+    async def call():
+        async with guard.calling():
+            pass
+
+    async def main():
+        await asyncio.gather(*(call() for _ in range(50)))
+
+    asyncio.run(main())
+    assert len(reads) == 1
+
+
 def test_calls_through_it_run_at_the_same_time(worker):
     """Nothing is locked while a call runs."""
     guard = worker()

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from harness import Bench, Killed
+from harness import Bench, Killed, away_once
 from milepost import LLMTask
 from milepost.budget import Budget, Estimate, Spend
 from milepost.engine.migration import as_people_see_it
@@ -15,7 +15,7 @@ from milepost.errors import (
     LimitExceededError,
     LLMPriceUnknownError,
 )
-from milepost.limits import Limit
+from milepost.limits import Admitted, Limit
 from milepost.llm import LLMRequest, LLMResponse, Usage, estimated_tokens, most_output
 from milepost.llms import GenAIPrices, Price, PriceTable
 from milepost.model import JobStatus
@@ -258,6 +258,23 @@ def test_a_providers_refusal_holds_everybody_back():
     assert first.inner.limits.acquire("llm/scripted/m", limit).which == "pushed"
 
 
+@pytest.mark.parametrize(
+    ("declared", "verb"),
+    [
+        ({"llm_limit": Limit(requests=1000, per=PER)}, "acquire"),
+        ({"llm_limit": Limit(requests=1000, per=PER)}, "push"),
+        ({"llm_family_budget": Budget(tokens=1000)}, "acquire"),
+        ({"llm_family_budget": Budget(tokens=1000)}, "settle"),
+    ],
+)
+def test_a_store_that_restarts_fails_no_job(declared, verb):
+    """Limits and family budgets are asked again; who cannot be told does not hear it."""
+    bench = bench_of(ask(1), ScriptedModel(limited(0.5), "ok"), llm_family=root, **declared)
+    away_once(bench.inner.limits, verb)
+    assert bench.attempt().value == ["ok"]
+    assert len(bench.model.asked) == 2
+
+
 def test_an_open_circuit_puts_the_job_off():
     """After enough failures nobody asks; the job waits outside of the slot, and is no failure."""
     bench = bench_of(
@@ -269,6 +286,20 @@ def test_an_open_circuit_puts_the_job_off():
     assert bench.job.status is JobStatus.SCHEDULED
     assert "circuit 'llm/scripted/m' is open" in bench.job.reason
     assert len(bench.model.asked) == 3
+
+
+def test_a_call_that_an_open_circuit_refuses_takes_nothing_of_the_limit():
+    """Whoever asks while the provider is down leaves the window to those who ask after it."""
+    limit = Limit(tokens=1000, per=PER)
+    bench = bench_of(
+        lambda task: task.llm("p", max_tokens=600).text,
+        ScriptedModel(overloaded(), "ok"),
+        llm_breaker={"fail_max": 1, "reset_timeout": 900.0},
+        llm_limit=limit,
+    )
+    bench.attempt()
+    assert "circuit" in bench.job.reason
+    assert isinstance(bench.inner.limits.acquire("llm/scripted/m", limit, 1000), Admitted)
 
 
 def test_an_error_of_ours_does_not_open_the_circuit():

@@ -6,6 +6,7 @@ import logging
 import pytest
 from pydantic import BaseModel
 
+from deliveries import deliver, make_app
 from harness import Bench, Killed, crash_everywhere
 from milepost import LLMTask
 from milepost.budget import Spend
@@ -20,6 +21,7 @@ from milepost.errors import (
     LLMRateLimitedError,
     LLMRefusedError,
     LLMRequestChangedError,
+    LLMTimeoutError,
     LLMTruncatedError,
     NameInUseError,
     StepResultError,
@@ -27,6 +29,7 @@ from milepost.errors import (
 from milepost.llm import Finish, LLMResponse, Usage
 from milepost.llms import FunctionClient
 from milepost.model import JobStatus, Signal
+from milepost.runtime import runtime_of
 from milepost.stores.memory import MemoryStore
 from models import ScriptedModel, limited, overloaded, timed_out
 
@@ -173,6 +176,27 @@ def test_calls_in_a_loop_belong_to_their_item():
     assert bench.attempt().value == ["answer to 0", "answer to 1", "answer to 2"]
     assert "calls" not in seen(bench)
     assert spend(bench).calls == 3
+
+
+@pytest.mark.parametrize("ticks", [0, 10])
+def test_an_item_does_not_end_before_its_calls(ticks):
+    """A call that nobody awaits would outlive the record of its item, and of its own sending."""
+
+    async def body(task):
+        asked = []
+        for item in task.iterate("ab", every=1):
+            asked.append(asyncio.ensure_future(task.llm(item)))
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+        await asyncio.gather(*asked)
+
+    model = ScriptedModel()
+    model.gate = asyncio.Event()
+    bench = bench_of(body, model, llm_breaker=None)
+    with pytest.raises(CheckpointError, match="await it before the item ends"):
+        bench.attempt()
+    assert len(model.asked) == spend(bench).ambiguous
+    assert bench.job.progress.done == (0 if ticks else 2)
 
 
 def test_what_is_on_record_of_a_call():
@@ -588,6 +612,76 @@ def test_a_signal_stops_a_map(signal):
         assert len(model.asked) == 20
 
 
+async def gathered(asked):
+    return texts(await asyncio.gather(*asked))
+
+
+async def grouped(asked):
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(one) for one in asked]
+    return texts(one.result() for one in asking)
+
+
+@pytest.mark.parametrize("together", [gathered, grouped])
+@pytest.mark.parametrize("first", ["answered, then a pause", "put off"])
+def test_a_stop_keeps_the_answers_of_calls_that_the_body_gathers(together, first):
+    """What is in flight when one of them is stopped ends first; nothing new is sent."""
+
+    async def body(task):
+        return await together([task.llm(f"p{i}", key=str(i)) for i in range(6)])
+
+    model = ScriptedModel(*[limited(3600.0)] * (first == "put off"))
+    bench = bench_of(body, model, llm_breaker=None)  # so that all are sent at once
+
+    async def complete(request, original=model.complete):
+        number = len(model.asked)
+        answer = await original(request)
+        if number == 0:
+            bench.signal(Signal.PAUSE)
+        for _ in range(50 * number):
+            await asyncio.sleep(0)
+        return answer
+
+    model.complete = complete
+    bench.attempt()
+    paused = first != "put off"
+    assert bench.job.status is (JobStatus.PAUSED if paused else JobStatus.SCHEDULED)
+    assert (spend(bench).calls, spend(bench).ambiguous) == (6 if paused else 5, 0)
+    if paused:
+        bench.resume()
+    bench.clock.advance(4000)
+    assert len(bench.attempt().value) == 6
+    assert len(model.asked) == (6 if paused else 7)
+
+
+def test_a_stop_of_a_step_keeps_the_answer_that_is_under_way_beside_it():
+    """Whatever it is that stops the body."""
+    app = make_app()
+    model = ScriptedModel()
+    store = runtime_of(app).store
+
+    @app.task(base=LLMTask, bind=True, llm_client=model, llm_model="m")
+    async def body(self):
+        async def pause():
+            while not model.asked:
+                await asyncio.sleep(0)
+            store.signal("job", Signal.PAUSE)
+
+        async def complete(request, original=model.complete):
+            answer = await original(request)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return answer
+
+        model.complete = complete
+        await asyncio.gather(self.llm("p"), self.step(pause))
+
+    deliver(body, job_id="job")
+    assert store.get("job").status is JobStatus.PAUSED
+    books = as_people_see_it(runtime_of(app).codec, store.load("job"))["spend"]
+    assert (books["calls"], books["ambiguous"]) == (1, 0)
+
+
 async def ask_all_slowly(task):
     return await ask_all(task, 20, concurrency=4)
 
@@ -644,7 +738,15 @@ def test_an_empty_map():
 
 @pytest.mark.parametrize(
     "declared",
-    [{"llm_changed": "ignore"}, {"llm_tries": 0}, {"llm_repairs": -1}, {"llm_patience": -1}],
+    [
+        {"llm_changed": "ignore"},
+        {"llm_tries": 0},
+        {"llm_repairs": -1},
+        {"llm_patience": -1},
+        {"llm_timeout": 0},
+        {"llm_breaker": {"fail_maks": 3}},
+        {"llm_breaker": {"fail_max": 0}},
+    ],
 )
 def test_a_bad_declaration_fails_where_it_is_made(declared):
     """At import, not at the first call."""
@@ -671,3 +773,22 @@ def test_a_plain_function_can_be_the_model():
     assert bench_of(
         lambda task: task.llm("a").usage, FunctionClient(respond)
     ).attempt().value == Usage(1, 2)
+
+
+def test_a_coroutine_that_does_not_answer_counts_as_lost():
+    """``llm_timeout`` holds for it as for any client; its own TimeoutError goes through."""
+
+    async def hang(request):
+        await asyncio.Event().wait()
+
+    async def give_up(request):
+        raise TimeoutError("its own")
+
+    bench = bench_of(
+        lambda task: task.llm("a"), FunctionClient(hang), llm_timeout=0.01, llm_tries=1
+    )
+    with pytest.raises(LLMTimeoutError, match=r"no answer within 0\.01 s"):
+        bench.attempt()
+    assert spend(bench).ambiguous == 1
+    with pytest.raises(TimeoutError, match="its own"):
+        bench_of(lambda task: task.llm("a"), FunctionClient(give_up)).attempt()

@@ -89,7 +89,11 @@ def test_an_answer(make_client, provider, llmock, stream):
         (500, LLMOverloadedError),
         (503, LLMOverloadedError),
         (529, LLMOverloadedError),
+        (408, LLMTimeoutError),
         (504, LLMTimeoutError),
+        (524, LLMTimeoutError),
+        (502, LLMConnectionError),
+        (520, LLMConnectionError),
     ],
 )
 def test_statuses_become_errors(make_client, provider, llmock, status, error):

@@ -3,6 +3,7 @@
 import pytest
 
 from deliveries import deliver, make_app, record
+from harness import away_once
 from milepost import BaseTask, CheckpointableTask
 from milepost.errors import ConfigurationError
 from milepost.events import CircuitChanged
@@ -91,6 +92,13 @@ def test_what_an_open_breaker_holds_back_takes_nothing_from_the_limit(app, clock
     assert "requests" not in str(runtime_of(app).store.limits.acquire("mail", limit))
 
 
+def test_a_store_that_restarts_fails_no_job_that_a_limit_stands_before(app):
+    task = declare(app, Rate("mail", Limit(requests=1)))
+    away_once(runtime_of(app).store.limits, "acquire")
+    assert deliver(task, job_id="first").value == "done"
+    assert record(app, "first").crashes == 0
+
+
 def test_async_bodies_are_guarded_too(app):
     async def body(self):
         return "done"
@@ -111,3 +119,10 @@ def test_guards_that_cannot_work_fail_at_boot(app, base):
     wrong = (Limit(requests=1),) if base is CheckpointableTask else (Rate("k", Limit(requests=1)),)
     with pytest.raises(ConfigurationError, match="guards"):
         type("Task", (base,), {"guards": wrong})
+
+
+def test_a_declaration_that_makes_no_sense_fails_where_it_is_written():
+    with pytest.raises(ConfigurationError, match="numbers above 0"):
+        Breaker("mail", fail_max=0)
+    with pytest.raises(ConfigurationError, match="a wait from 0"):
+        Rate("mail", Limit(requests=1), max_wait=-1.0)

@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -151,7 +152,10 @@ def _square(item, pause):
     return item * item
 
 
-@durable(name="count_async", bind=False)
+ON_GREENLETS = any("gevent" in word for word in sys.argv)
+
+
+@durable(name="count_async", bind=False, queue="loops" if ON_GREENLETS else None)
 async def count_async(n, pause=0.0):
     """As ``count``, in a coroutine that leaves a task of its own running behind it."""
     effect("body")

@@ -13,9 +13,9 @@ def seen(site):
     return json.loads(site.milepost.store.documents.read(DOCUMENT).data or b"{}")
 
 
-def start_in_vain(site):
+def start_in_vain(site, pool="prefork"):
     """Start a worker that ends by itself; return what it says."""
-    worker = site.start_worker(ready=False)
+    worker = site.start_worker(pool, ready=False)
     wait_until(lambda: worker.process.poll() is not None, "the worker has ended")
     assert worker.process.returncode != 0
     assert "ready." not in worker.text()
@@ -41,6 +41,16 @@ def test_a_version_that_went_backwards(make_site, kind):
     assert (seen(site)["count"], seen(site)["gone"]) == (7, 2)
     job = site.send("count", 3)
     assert job.get(timeout=30) == 3
+
+
+def test_event_loops_on_greenlets(make_site, monkeypatch):
+    """The second job would fail; a worker that such tasks are not sent to starts."""
+    monkeypatch.setenv("PROJECT_MODEL", "http://127.0.0.1:1")
+    site = make_site("files+sqlite")
+    assert "runs an event loop, which the gevent and eventlet pools cannot" in start_in_vain(
+        site, "gevent"
+    )
+    site.start_worker("gevent", options=("-Q", "others"))
 
 
 def test_pickle(make_site):

@@ -7,7 +7,8 @@ every checkpoint.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,11 @@ from milepost.budget import Budget, Estimate, Spend
 from milepost.engine.journal import Journal
 from milepost.engine.scope import ANSWER, BUDGET, SENT, SPEND
 from milepost.errors import StepResultError, ValueTooLargeError
+from milepost.interrupts import Cancel, Superseded
 from milepost.llm import Usage
+
+VOID = (Cancel, Superseded)
+"""Interrupts after which no answer is worth waiting for."""
 
 
 class Calls:
@@ -26,6 +31,7 @@ class Calls:
         granted: the budget that somebody has granted the job; None: what its task declares.
         held: what the calls under way may cost.
         line: where calls wait for their turn, so that one asks the limit and not all do.
+        in_flight: the asyncio tasks that wait for an answer.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -37,11 +43,13 @@ class Calls:
         self.granted = None if granted is None else Budget.of(granted)
         self.held = Estimate()
         self.line = asyncio.Lock()
+        self.in_flight: set[asyncio.Task[Any] | None] = set()
         self._holding = 0
         self._left: dict[str, Mapping[str, Any]] = {}
         self._too_large: dict[str, ValueTooLargeError] = {}
         self._flushing: asyncio.Future[None] | None = None
         self._freed: asyncio.Future[None] | None = None
+        self._landed: asyncio.Future[None] | None = None
         for field, data in stored.take_all(SENT).items():
             self._take_over(field[1:], stored.decode(field, data))
 
@@ -82,6 +90,7 @@ class Calls:
         self._note(SENT + path, _left(mark, failures, estimate, sent=True))
         try:
             await self.save()
+            self._journal.insist()  # whoever shares the thread may have been stopped meanwhile
         except BaseException:
             self.withdraw(path)
             raise
@@ -159,6 +168,26 @@ class Calls:
                     raise
                 self._too_large[exc.field] = exc
                 self._journal.drop(exc.field)
+
+    @contextmanager
+    def flying(self) -> Iterator[None]:
+        """Count the running asyncio task among those that wait for an answer."""
+        task = asyncio.current_task()
+        self.in_flight.add(task)
+        try:
+            yield
+        finally:
+            self.in_flight.discard(task)
+            if self._landed is not None and not self.in_flight:
+                self._landed.set_result(None)
+                self._landed = None
+
+    async def until_landed(self) -> None:
+        """Wait until every call in flight has its answer, or has failed, and that is noted."""
+        if self.in_flight:
+            if self._landed is None:
+                self._landed = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._landed)
 
     def hold(self, estimate: Estimate) -> None:
         """Count what a call may cost, until :meth:`free`, against the budget of the others."""

@@ -1,6 +1,7 @@
 """The journal of one attempt: where its body is, and what it has to save."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NoReturn
 
 from milepost.engine.drain import never
@@ -119,6 +120,24 @@ class Journal:
                 "nothing can be saved inside atomic(): it would stay when the transaction is "
                 "rolled back. Take steps, loops and checkpoints before it"
             )
+
+    @contextmanager
+    def calling(self, scope: Scope) -> Iterator[None]:
+        """Keep the item that *scope* belongs to from ending while a call is under way there.
+
+        Raises:
+            CheckpointError: it has ended already.
+        """
+        if scope is not self._root and all(loop.scope is not scope for loop in self._open):
+            raise CheckpointError(
+                "a call to a model was started within an item of a loop that has ended since: "
+                "await it before the item ends"
+            )
+        scope.under_way += 1
+        try:
+            yield
+        finally:
+            scope.under_way -= 1
 
     def open(self, loop: OpenLoop) -> None:
         """Enter a loop: from here on, names belong to its current item."""

@@ -60,7 +60,7 @@ class Leased:
         try:
             return self._runtime.store.commit(self.lease, delta)
         except StoreUnavailableError:
-            return self._write(lambda: self._runtime.store.commit(self.lease, delta))
+            return self.outlast(lambda: self._runtime.store.commit(self.lease, delta))
         except LeaseLostError:
             raise self.lose() from None
 
@@ -72,7 +72,7 @@ class Leased:
         """
         if self.lost:
             raise Superseded
-        self._write(lambda: self._runtime.store.settle(self.lease, settlement))
+        self.outlast(lambda: self._runtime.store.settle(self.lease, settlement))
 
     def lose(self) -> Superseded:
         """Note that the lease is gone; returns what to raise."""
@@ -80,9 +80,14 @@ class Leased:
         self._runtime.emit(LeaseLost(self.lease.job_id, self.lease.fence))
         return Superseded()
 
-    def _write(self, write: Callable[[], T]) -> T:
+    def outlast(self, ask: Callable[[], T]) -> T:
+        """Ask the store, with the patience of an attempt that has a lease.
+
+        Raises:
+            Superseded: as for :meth:`commit`.
+        """
         try:
-            return outwait(self._runtime, write)
+            return outwait(self._runtime, ask)
         except LeaseLostError:
             raise self.lose() from None
         except StoreUnavailableError as exc:

@@ -115,6 +115,12 @@ class Loop:
         try:
             for item in items:
                 yield item
+                if self.scope is not None and self.scope.under_way:
+                    journal.insist()
+                    raise CheckpointError(
+                        f"loop {self.path!r} went on to its next item while a call to a model, "
+                        "started within the item, is under way: await it before the item ends"
+                    )
                 if self.ahead:
                     journal.insist()
                     self.ahead = False

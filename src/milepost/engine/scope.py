@@ -44,12 +44,17 @@ _SPECIAL = frozenset("%/:#")
 
 
 class Scope:
-    """The names used in one place: the body of the task, or one item of a loop."""
+    """The names used in one place: the body of the task, or one item of a loop.
 
-    __slots__ = ("_counts", "_paths", "prefix")
+    Attributes:
+        under_way: how many calls that cost money are going on here.
+    """
+
+    __slots__ = ("_counts", "_paths", "prefix", "under_way")
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
+        self.under_way = 0
         self._paths: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 

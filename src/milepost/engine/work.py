@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
-from milepost.engine.calls import Calls
+from milepost.engine.calls import VOID, Calls
 from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased
 from milepost.engine.loops import Loop
@@ -17,6 +17,7 @@ from milepost.errors import (
     LeaseLostError,
     NotTransactionalError,
 )
+from milepost.interrupts import Interrupt
 from milepost.model import (
     NOTHING,
     Granted,
@@ -67,6 +68,11 @@ class Attempt:
         if self._calls is None:
             self._calls = Calls(self.journal)
         return self._calls
+
+    async def land(self, stop: Interrupt) -> None:
+        """Let calls in flight end before an interrupt stops the body, where they are of use."""
+        if self._calls is not None and not isinstance(stop, VOID):
+            await self._calls.until_landed()
 
     def state(self, model: Any) -> Any:
         """Return the task's state object, loaded on first use."""

@@ -53,7 +53,7 @@ class LLMRateLimitedError(LLMPassingError):
 
 
 class LLMOverloadedError(LLMPassingError):
-    """The provider cannot serve anybody just now (HTTP 5xx)."""
+    """The provider cannot serve anybody just now (HTTP 500, 503 and the like)."""
 
 
 class LLMUnreachableError(LLMPassingError):
@@ -65,11 +65,11 @@ class LLMAnswerLostError(LLMPassingError):
 
 
 class LLMTimeoutError(LLMAnswerLostError):
-    """No answer within the time allowed."""
+    """No answer within the time allowed, here or at a gateway (HTTP 408, 504, 524)."""
 
 
 class LLMConnectionError(LLMAnswerLostError):
-    """The connection failed, or broke in the middle."""
+    """The connection broke in the middle, here or behind a gateway (HTTP 502, 520)."""
 
 
 class LLMStreamEndedError(LLMAnswerLostError):

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import TracebackType
 
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
@@ -42,6 +43,18 @@ def is_failure(error: BaseException) -> bool:
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     return not isinstance(status, int) or status >= 500 or status == 408
+
+
+def check_breaker(name: str, policy: Policy, refresh: float) -> None:
+    """Refuse a breaker that cannot work.
+
+    Raises:
+        ConfigurationError: a number that makes no sense, or no name.
+    """
+    if not name or not all(number > 0 for number in astuple(policy)) or not refresh >= 0:
+        raise ConfigurationError(
+            f"breaker {name!r}: it needs a name, and numbers above 0 (refresh from 0)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +108,17 @@ class BreakerGuard:
         is_failure: Callable[[BaseException], bool] = is_failure,
         emit: Emitter | None = None,
     ) -> None:
-        numbers = (fail_max, reset_timeout, success_threshold, probe_seconds)
-        if not name or not all(number > 0 for number in numbers) or not refresh >= 0:
-            raise ConfigurationError(
-                f"BreakerGuard({name!r}): it needs a name, and numbers above 0 (refresh from 0)"
-            )
+        policy = Policy(fail_max, reset_timeout, success_threshold, probe_seconds)
+        check_breaker(name, policy, refresh)
         self.name = name
         self._documents = documents
         self._document = f"breakers/{name}"
-        self._policy = Policy(fail_max, reset_timeout, success_threshold, probe_seconds)
+        self._policy = policy
         self._refresh = refresh
         self._is_failure = is_failure
         self._emit = emit or Emitter()
         self._known: _Known | None = None
+        self._asking = threading.Lock()
         self._blind_until = 0.0
 
     @property
@@ -148,7 +159,7 @@ class BreakerGuard:
         return False
 
     def admit(self) -> str:
-        """Ask the store whether a call may pass.
+        """Ask the store whether a call may pass; who comes meanwhile is told what it said.
 
         Returns:
             What the call probes as; empty: it is no probe.
@@ -156,6 +167,10 @@ class BreakerGuard:
         Raises:
             CircuitOpenError: it must not pass.
         """
+        with self._asking:
+            return "" if self.pass_known() else self._asked()
+
+    def _asked(self) -> str:
         try:
             while True:
                 document = self._documents.read(self._document)

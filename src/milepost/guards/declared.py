@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-from milepost.guards.breaker import BreakerGuard
-from milepost.guards.rate import RateGuard
+from milepost.guards.breaker import BreakerGuard, check_breaker
+from milepost.guards.circuit import Policy
+from milepost.guards.rate import RateGuard, check_rate
 from milepost.limits import Limit
 from milepost.observer import Emitter
 from milepost.store import Store
@@ -17,11 +18,17 @@ class Rate:
         key: what each body counts under.
         limit: what is allowed there.
         max_wait: seconds a body waits in its slot before it gives the slot up.
+
+    Raises:
+        ConfigurationError: *max_wait* is below 0, or *key* is empty.
     """
 
     key: str
     limit: Limit
     max_wait: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rate(self.key, self.max_wait)
 
     def build(self, store: Store, emit: Emitter) -> RateGuard:  # noqa: ARG002
         """Return the guard on a store."""
@@ -39,6 +46,9 @@ class Breaker:
         success_threshold: successful probes in a row that close it.
         probe_seconds: how long a probe may take.
         refresh: seconds a process relies on what it has read of it.
+
+    Raises:
+        ConfigurationError: a number that makes no sense, or no name.
     """
 
     name: str
@@ -47,6 +57,12 @@ class Breaker:
     success_threshold: int = 1
     probe_seconds: float = 60.0
     refresh: float = 1.0
+
+    def __post_init__(self) -> None:
+        policy = Policy(
+            self.fail_max, self.reset_timeout, self.success_threshold, self.probe_seconds
+        )
+        check_breaker(self.name, policy, self.refresh)
 
     def build(self, store: Store, emit: Emitter) -> BreakerGuard:
         """Return the guard on a store."""

@@ -27,6 +27,18 @@ SOONEST = 1.0
 """Seconds that whoever gives up waiting for a place is told to stay away, at least."""
 
 
+def check_rate(key: str, max_wait: float | None) -> None:
+    """Refuse a guard that cannot work.
+
+    Raises:
+        ConfigurationError: *max_wait* is below 0, or *key* is empty.
+    """
+    if not key or (max_wait is not None and not max_wait >= 0):
+        raise ConfigurationError(
+            f"limit {key!r}, max_wait={max_wait!r}: it needs a key, and a wait from 0"
+        )
+
+
 class RateGuard:
     """Lets a call pass when the limit of *key* admits it.
 
@@ -58,10 +70,7 @@ class RateGuard:
         max_wait: float | None = 5.0,
         clock: Clock | None = None,
     ) -> None:
-        if not key or (max_wait is not None and not max_wait >= 0):
-            raise ConfigurationError(
-                f"RateGuard({key!r}, max_wait={max_wait!r}): it needs a key, and a wait from 0"
-            )
+        check_rate(key, max_wait)
         self.name = key
         self.limit = limit
         self.limits = limits
@@ -96,8 +105,11 @@ class RateGuard:
         return RatePassage(self, tokens)
 
     def push(self, seconds: float) -> None:
-        """Admit nobody anywhere for so long: the provider said so."""
-        self.limits.push(self.name, seconds)
+        """Admit nobody anywhere for so long: the provider said so.
+
+        While the store is away, nobody is told.
+        """
+        _quietly(self.name, "push", self.limits.push, self.name, seconds)
 
     # -- asking ------------------------------------------------------------------------
 
@@ -138,9 +150,9 @@ class RateGuard:
         """
         if self.limit.concurrency is not None:
             self._renewal.drop(permit)
-            _quietly(self.limits.release, permit, tokens)
+            _quietly(self.name, "call's end", self.limits.release, permit, tokens)
         elif tokens is not None:
-            _quietly(self.limits.settle, permit, tokens)
+            _quietly(self.name, "call's end", self.limits.settle, permit, tokens)
 
     # -- waiting -----------------------------------------------------------------------
 
@@ -283,9 +295,9 @@ class RatePassage:
             guard.close(self.permit, self._actual)
 
 
-def _quietly(verb: Callable[..., None], permit: Permit, *rest: Any) -> None:
+def _quietly(key: str, what: str, verb: Callable[..., None], *facts: Any) -> None:
     """Do what the call's own end must not depend on."""
     try:
-        verb(permit, *rest)
+        verb(*facts)
     except StoreError as exc:
-        logger.warning("the limit %r could not be told of a call's end: %s", permit.key, exc)
+        logger.warning("the limit %r could not be told of a %s: %s", key, what, exc)

@@ -15,7 +15,7 @@ from celery.states import READY_STATES, SUCCESS
 import milepost.integrations.inspection  # noqa: F401  (workers answer to its command)
 from milepost.engine.drain import DrainFlag
 from milepost.engine.recovery import BATCH, Keeper
-from milepost.errors import NoKeysError, StoreError
+from milepost.errors import ConfigurationError, NoKeysError, StoreError
 from milepost.integrations.chords import Chords
 from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
@@ -27,6 +27,7 @@ from milepost.runtime import cipher_of, runtime_of
 from milepost.tasks import station
 from milepost.tasks.base import check_leases, resend
 from milepost.tasks.encrypted import EncryptedTask
+from milepost.tasks.llm import LLMTask
 from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
@@ -54,6 +55,7 @@ class KeeperStep(bootsteps.StartStopStep):
         include_project(worker.app)
         check_leases(worker.app, self._runtime.settings)
         check_keys(worker.app)
+        check_pool(worker)
         self._stopping = threading.Event()
         self._incarnation = uuid.uuid4().hex
         self._flag = DrainFlag.make()
@@ -174,6 +176,29 @@ def check_keys(app: Any) -> None:
             if not any(key.is_current for key in cipher_of(app).keys.all()):
                 raise NoKeysError(f"task {task.name}")
             return
+
+
+def check_pool(worker: Any) -> None:
+    """Refuse to start a worker on greenlets that would be sent tasks with event loops.
+
+    All greenlets share one thread, which can run one event loop: the second job would fail.
+
+    Raises:
+        ConfigurationError: there is such a task, in a queue that the worker consumes.
+    """
+    if not worker.pool_cls.is_green:
+        return
+    app = worker.app
+    for task in app.tasks.values():
+        if not (isinstance(task, LLMTask) or getattr(task, "milepost_is_async", False)):
+            continue
+        queue = app.amqp.router.route(dict(task._get_exec_options()), task.name)["queue"]
+        if getattr(queue, "name", queue) in app.amqp.queues.consume_from:
+            raise ConfigurationError(
+                f"task {task.name!r} runs an event loop, which the gevent and eventlet pools "
+                "cannot: use prefork, threads or solo, or send it to a queue that this worker "
+                "does not consume"
+            )
 
 
 class Chores:

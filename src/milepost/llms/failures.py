@@ -26,6 +26,11 @@ QUOTE = 12
 SHORTEST = 3
 """Characters below which a prompt is no secret, but a word that any message may have."""
 LONGEST = 300
+GAVE_UP = frozenset({408, 504, 524})
+"""Statuses of a gateway, or a provider, that has waited for the answer in vain: the model may
+have worked for it."""
+BROKE_OFF = frozenset({502, 520})
+"""Statuses of a gateway that has got no whole answer from the provider."""
 TOO_LONG = ("context_length", "context length", "context size", "prompt is too long")
 REFUSED = ("content_filter", "content_policy", "content management policy")
 
@@ -91,9 +96,11 @@ def _of_status(failure: Failure, request: LLMRequest) -> LLMError:
 def _passing(status: int) -> type[LLMPassingError] | None:
     if status == 429:
         return LLMRateLimitedError
-    if status == 504:
+    if status in GAVE_UP:
         return LLMTimeoutError
-    return LLMOverloadedError if status in {408, 409} or status >= 500 else None
+    if status in BROKE_OFF:
+        return LLMConnectionError
+    return LLMOverloadedError if status == 409 or status >= 500 else None
 
 
 def seconds_of(failure: Failure) -> float:

@@ -9,11 +9,13 @@ from weakref import WeakKeyDictionary
 
 from milepost.budget import Estimate
 from milepost.errors import (
+    ConfigurationError,
     LLMAnswerLostError,
     LLMOverloadedError,
     LLMUnreachableError,
 )
 from milepost.guards.breaker import BreakerGuard
+from milepost.guards.declared import Breaker
 from milepost.guards.rate import RateGuard, RatePassage
 from milepost.limits import Limit
 from milepost.runtime import Runtime
@@ -67,12 +69,12 @@ class Gate:
             LimitExceededError: never.
         """
         async with AsyncExitStack() as stack:
+            if self._breaker is not None:  # first: what it refuses takes nothing of the limit
+                await stack.enter_async_context(self._breaker.calling())
             passage = None
             if self.rate is not None:
                 entered = await stack.enter_async_context(self.rate.calling(tokens))
                 passage = None if self.rate.limit.tokens is None else entered
-            if self._breaker is not None:
-                await stack.enter_async_context(self._breaker.calling())
             yield passage
 
 
@@ -93,6 +95,18 @@ class Admission:
         self.used = used
         if self.passage is not None:
             self.passage.settle(used.tokens)
+
+
+def check_breaker(owner: str, breaker: Mapping[str, Any] | None) -> None:
+    """Refuse options that a circuit breaker does not have, or that make no sense.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    try:
+        Breaker(owner, **(breaker or {}))
+    except (TypeError, ConfigurationError) as exc:
+        raise ConfigurationError(f"{owner}: llm_breaker={breaker!r}: {exc}") from None
 
 
 def is_down(error: BaseException) -> bool:

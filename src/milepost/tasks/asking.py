@@ -28,6 +28,7 @@ from milepost.errors import (
     LLMRefusedError,
     LLMRequestChangedError,
     LLMTruncatedError,
+    StoreUnavailableError,
 )
 from milepost.interrupts import Suspend
 from milepost.llm import (
@@ -56,6 +57,9 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds: bounds of what the exponential back-off may choose from."""
 LOOK = 1.0
 """Seconds after which a wait looks whether the job is to pause."""
+AWAY = 2 * LOOK
+"""Seconds after which a store that was away is asked again; a commit, which is more patient,
+comes in between and tells whether the job is still ours."""
 BUDGET_SPENT = "budget"
 """What the reason begins with for which a job is paused whose budget is spent."""
 
@@ -85,14 +89,12 @@ class Asker:
 
     Attributes:
         stopping: why nothing more may be sent; None while it may.
-        in_flight: the coroutines that wait for a model.
     """
 
     def __init__(self, terms: Terms, attempt: Attempt) -> None:
         self.terms = terms
         self.calls = attempt.calls
         self.stopping: BaseException | None = None
-        self.in_flight: set[Any] = set()
         self._clock = attempt.runtime.clock
 
     async def ask(self, question: Question, answer: Mapping[str, Any] | None) -> LLMResponse:
@@ -170,7 +172,8 @@ class Asker:
             await self.calls.send(path, question.mark, question.failures, estimate)
             admission.settle(estimate)
             try:
-                response = await self._complete(request)
+                with self.calls.flying():
+                    response = await self.terms.client.complete(request)
             except BaseException as exc:
                 question.failures += 1
                 if _is_free(exc):
@@ -206,14 +209,6 @@ class Asker:
             self.calls.note_answer(question.path, kept(question, response))
         return response
 
-    async def _complete(self, request: LLMRequest) -> LLMResponse:
-        task = asyncio.current_task()
-        self.in_flight.add(task)
-        try:
-            return await self.terms.client.complete(request)
-        finally:
-            self.in_flight.discard(task)
-
     @asynccontextmanager
     async def _admitted(self, gate: Gate, estimate: Estimate) -> AsyncIterator[Admission]:
         """Wait until budget, limit and circuit let a call pass."""
@@ -234,15 +229,14 @@ class Asker:
                 entered.callback(self.calls.free, estimate)
                 admission = Admission()
                 seconds, why = 0.0, ""
-                if await self._take_of_family(entered, admission, estimate):
-                    try:
+                try:
+                    if await self._take_of_family(entered, admission, estimate):
                         passing = gate.passing(estimate.tokens)
                         admission.passage = await entered.enter_async_context(passing)
-                    except CallRefusedError as exc:
-                        seconds, why = exc.retry_after, str(exc)
-                    else:
                         stack.push_async_exit(entered.pop_all())
                         return admission
+                except (CallRefusedError, StoreUnavailableError) as exc:
+                    seconds, why = getattr(exc, "retry_after", AWAY), str(exc)
             if why:
                 await self._rest(seconds, why)
             elif not await self.calls.until_freed():

@@ -163,7 +163,11 @@ def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:
 
 async def _at_home(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Any:
     attempt.thread = get_ident()
-    return await coroutine
+    try:
+        return await coroutine
+    except Interrupt as stop:
+        await attempt.land(stop)
+        raise
 
 
 def _carry(task: Any, request: Any, body: Body) -> Ending:

@@ -4,11 +4,14 @@ It is kept as a limit in the store, under the id of the family's root: taken and
 whoever of them calls, and forgotten when nobody has called for long.
 """
 
+import logging
 from decimal import Decimal
 
 from milepost.budget import Budget, Estimate
-from milepost.errors import LimitExceededError
+from milepost.errors import LimitExceededError, StoreError
 from milepost.limits import Admitted, Limit, Limits, Permit
+
+logger = logging.getLogger("milepost")
 
 KEPT = 30 * 86400.0
 """Seconds for which what was spent counts."""
@@ -52,9 +55,15 @@ class FamilyBudget:
         return taken
 
     def settle(self, taken: list[Permit], used: Estimate) -> None:
-        """Put what a call has really cost in place of what was taken."""
+        """Put what a call has really cost in place of what was taken.
+
+        While the store is away, what was taken stands: the call's own end must not depend on it.
+        """
         for permit in taken:
-            self._limits.settle(permit, _part(permit.key, used))
+            try:
+                self._limits.settle(permit, _part(permit.key, used))
+            except StoreError as exc:
+                logger.warning("%r could not be told what a call has cost: %s", permit.key, exc)
 
 
 def _part(key: str, estimate: Estimate) -> int:

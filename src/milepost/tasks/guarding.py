@@ -1,5 +1,6 @@
 """The guards that a task declares, before its body: who is held back comes again later."""
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -18,15 +19,23 @@ SOONEST = 1.0
 
 
 def guarded(task: Any, body: Callable[[Attempt], Any], attempt: Attempt) -> Any:
-    """Run the body through every guard of its task, or suspend the job until one allows it."""
+    """Run the body through every guard of its task, or suspend the job until one allows it.
+
+    A guard that cannot ask its store is waited for, like every write of the attempt.
+    """
     with ExitStack() as stack:
         for guard in _guards_of(task):
+            enter = functools.partial(_enter, stack, guard)
             try:
-                stack.enter_context(guard.calling())
+                attempt.leased.outlast(enter)
             except CallRefusedError as refused:
                 delay = max(refused.retry_after, SOONEST)
                 raise Suspend(JobStatus.SCHEDULED, f"held back: {refused}", delay) from None
         return body(attempt)
+
+
+def _enter(stack: ExitStack, guard: Guard) -> None:
+    stack.enter_context(guard.calling())
 
 
 def _built(given: Declaration | str, runtime: Runtime) -> Guard:

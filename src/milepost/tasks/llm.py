@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from milepost.budget import Budget, Spend
+from milepost.engine.scope import Scope
 from milepost.engine.work import Attempt
 from milepost.errors import CheckpointError, ConfigurationError, LLMPriceUnknownError
 from milepost.interrupts import Interrupt
 from milepost.limits import Limit
 from milepost.llm import LLMClient, LLMRequest, Prices, Usage
 from milepost.runtime import runtime_of
-from milepost.tasks.admission import STANDARD, Gate, gate_of
+from milepost.tasks.admission import STANDARD, Gate, check_breaker, gate_of
 from milepost.tasks.asking import Asker, Terms
 from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.coroutines import drive
@@ -110,19 +111,21 @@ class LLMTask(CheckpointableTask):
             LLMError: no usable answer; its kinds say why.
             LLMRequestChangedError: the answer on record is another request's.
             LLMPriceUnknownError: a budget in money, and no price for the model.
+            CheckpointError: it was started within an item of a loop, which ended before it.
             NameInUseError: the key is in use here.
         """
         attempt = self.attempt
         journal = attempt.journal
-        path = journal.scope.enter("call", key, "llm")
+        scope = journal.scope
+        path = scope.enter("call", key, "llm")
         request = self._request(prompt, model, response_model, timeout, parameters)
         asker = self._asker(attempt)
         answer = asker.calls.answer(path)
         if answer is None:
-            journal.stored.check_fit(journal.scope, f"call {path!r}")
+            journal.stored.check_fit(scope, f"call {path!r}")
         shape = None if response_model is None else shape_of(response_model)
         question = Question(path, request, shape)
-        return self._run_here(lambda: asker.ask(question, answer))
+        return self._run_here(scope, lambda: asker.ask(question, answer))
 
     def llm_map(
         self,
@@ -167,7 +170,8 @@ class LLMTask(CheckpointableTask):
         asked = prompt if callable(prompt) else _filled(prompt)
         attempt = self.attempt
         journal = attempt.journal
-        path = journal.scope.enter("map", name, "llm_map")
+        scope = journal.scope
+        path = scope.enter("map", name, "llm_map")
         shape = None if response_model is None else shape_of(response_model)
 
         def question(item_path: str, item: T) -> Question:
@@ -175,9 +179,10 @@ class LLMTask(CheckpointableTask):
             return Question(item_path, request, shape, keep_errors)
 
         return self._run_here(
+            scope,
             lambda: map_questions(
                 self._asker(attempt), journal, path, items, key, question, concurrency
-            )
+            ),
         )
 
     def call_llm_with_retry(self, prompt: Prompt, **how: Any) -> Any:
@@ -262,15 +267,22 @@ class LLMTask(CheckpointableTask):
             attempt,
         )
 
-    def _run_here(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Return an awaitable in an async task, and its result in a sync one."""
-        journal = self.attempt.journal
+    def _run_here(self, scope: Scope, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Return an awaitable in an async task, and its result in a sync one.
+
+        An interrupt stops the body once the calls have ended that others have in flight.
+        """
+        attempt = self.attempt
 
         async def run() -> Any:
             try:
-                return await make()
+                with attempt.journal.calling(scope):
+                    return await make()
             except Interrupt as stop:
-                journal.stop(stop)  # so that a body which catches it is stopped again
+                try:
+                    attempt.journal.stop(stop)  # so that a body which catches it is stopped again
+                finally:
+                    await attempt.land(stop)
 
         return run() if self.milepost_is_async else drive(run)
 
@@ -301,6 +313,9 @@ def _check_declaration(cls: type[LLMTask]) -> None:
             raise ConfigurationError(
                 f"{cls.__name__}: {name}={getattr(cls, name)!r}: it must be at least {least}"
             )
+    if not cls.llm_timeout > 0:
+        raise ConfigurationError(f"{cls.__name__}: llm_timeout={cls.llm_timeout!r}: above 0")
+    check_breaker(f"{cls.__name__}", cls.llm_breaker)
     client, model, prices = cls.llm_client, cls.llm_model, cls.llm_prices
     if isinstance(client, str):
         return  # whom that is shows in the worker

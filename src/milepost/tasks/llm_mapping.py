@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from milepost.engine.calls import VOID
 from milepost.engine.journal import NEVER, Journal
 from milepost.engine.loops import check_key
 from milepost.engine.scope import Scope
 from milepost.errors import LLMError
-from milepost.interrupts import Cancel, Superseded
 from milepost.llm import LLMResponse
 from milepost.tasks.asking import Asker
 from milepost.tasks.questions import Question
@@ -99,8 +99,7 @@ async def _all_of(asker: Asker, turns: Iterable[Any]) -> None:
         if failed is None:
             return
         asker.stopping = failed
-        is_void = isinstance(failed, Cancel | Superseded)
-        for task in running if is_void else running - asker.in_flight:
+        for task in running if isinstance(failed, VOID) else running - asker.calls.in_flight:
             task.cancel()
         if running:
             late, running = await asyncio.wait(running)
