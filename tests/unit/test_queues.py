@@ -4,6 +4,7 @@ import time
 
 from celery import Celery
 
+from milepost import Milepost
 from milepost.integrations.queues import Queues
 from milepost.model import Job, JobStatus
 from milepost.tasks import message
@@ -16,7 +17,8 @@ def job_in(app, queue):
 
 def test_a_queue_is_empty_until_something_is_in_it(monkeypatch):
     """One look answers for a second, so that a long queue costs one question, not thousands."""
-    app = Celery(broker="memory://queues-test")
+    app = Celery(broker="memory://queues-test", set_as_current=False)
+    Milepost(app, store="memory://")
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     queues = Queues(app)
