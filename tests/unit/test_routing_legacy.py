@@ -11,6 +11,7 @@ from milepost.errors import (
     InvalidTransitionError,
     JobFailedError,
     JobNotFoundError,
+    StoreUnavailableError,
 )
 from milepost.jobs import Handover
 from milepost.model import JobStatus, NewJob
@@ -101,6 +102,23 @@ def test_what_nobody_does_is_refused(manager):
 def test_a_key_gives_one_job(manager):
     ids = {manager.create_job("double", {"number": 1}, idempotency_key="k") for _ in range(3)}
     assert len(ids) == 1
+
+
+def test_a_key_starts_what_nobody_has_started(app, manager, monkeypatch):
+    """The first call died, or lost the store, between the record and its claim."""
+    store = app.milepost.store
+
+    def fail(*args, **kwargs):
+        raise StoreUnavailableError("memory://", "gone for a moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "claim", fail)
+        with pytest.raises(StoreUnavailableError):
+            manager.create_job("double", {"number": 4}, idempotency_key="k")
+    job_id = manager.create_job("double", {"number": 4}, idempotency_key="k")
+    assert manager.result(job_id, timeout=10) == 8
+    assert manager.create_job("double", {"number": 4}, idempotency_key="k") == job_id
+    assert manager.counts("double").ended == 1
 
 
 def test_what_waits_for_a_thread_is_pending(manager, gate):

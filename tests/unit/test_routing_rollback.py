@@ -408,6 +408,16 @@ def test_a_share_that_is_none(app, share):
         app.milepost.migrations.move("import", Mode.PERCENTAGE, share=share)
 
 
+@pytest.mark.parametrize(
+    "mode, share", [(Mode.CELERY, 20), (Mode.CELERY, 150), (Mode.LEGACY, 20), (Mode.SHADOW, 0)]
+)
+def test_a_share_that_another_mode_has(app, mode, share):
+    """Whoever means a fifth must not get all, and no shadows are none."""
+    with pytest.raises(ConfigurationError, match="share"):
+        app.milepost.migrations.move("import", mode, share=share)
+    assert (app.milepost.flags.rules(), app.milepost.migrations.history("import")) == ((), ())
+
+
 def test_a_type_that_celery_does_not_know_cannot_move(app):
     with pytest.raises(UnknownJobTypeError):
         app.milepost.migrations.move("imprt", Mode.CELERY)

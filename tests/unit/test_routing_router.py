@@ -301,6 +301,15 @@ def test_a_key_gives_one_job_in_the_legacy_system(router, host):
     assert (ids, list(host.jobs)) == ({"1"}, ["1"])
 
 
+def test_an_empty_key_is_none_that_gives_one_job(app, router, host):
+    """As the manager has it: whoever gives one relies on it."""
+    for share in (0.0, 100.0):
+        enable(app, share)
+        with pytest.raises(ConfigurationError, match="idempotency_key = ''"):
+            router.create_job("import", idempotency_key="")
+    assert (host.jobs, sent(app)) == ({}, [])
+
+
 @pytest.mark.parametrize("first", ["legacy", "celery"])
 def test_a_key_keeps_its_system_when_the_type_moves(app, router, host, first):
     if first == "celery":

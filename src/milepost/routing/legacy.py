@@ -254,9 +254,12 @@ class BackgroundJobManager:
     def _take_up(
         self, new: NewJob, job_type: str, payload: Mapping[str, Any], adopted: Checkpoint | None
     ) -> str:
+        """Put a job on record and start it, also where a call that died has only recorded it."""
         store = self._runtime.store
-        if store.create(new):
-            self._start(store.get(new.id), job_type, payload, adopted)
+        store.create(new)
+        job = store.get(new.id)
+        if job.status is JobStatus.PENDING and not job.attempts:
+            self._start(job, job_type, payload, adopted)
         return new.id
 
     def _start(

@@ -125,6 +125,15 @@ class MigrationTracker:
                 f"{job_type}: a share of {share:g} of a hundred: above 0 and below 100, or use "
                 "mode celery or legacy"
             )
+        if mode in (Mode.CELERY, Mode.LEGACY) and share != 100:
+            raise ConfigurationError(
+                f"{job_type}: mode {mode} takes no share ({share:g} of a hundred): for a part of "
+                "its jobs there are the modes percentage and shadow"
+            )
+        if mode is Mode.SHADOW and not 0 < share <= 100:
+            raise ConfigurationError(
+                f"{job_type}: a share of {share:g} of a hundred: above 0 and up to 100 are compared"
+            )
         if mode is Mode.SHADOW and not isinstance(self._legacy, Answering):
             raise ConfigurationError(
                 f"{job_type}: the legacy system has no verb 'result', so there is nothing to "

@@ -120,7 +120,8 @@ class JobRouter:
 
         Raises:
             UnknownJobTypeError: it is to go to Celery, where nothing does jobs of that type.
-            ConfigurationError: it is to go to a legacy system, and there is none.
+            ConfigurationError: it is to go to a legacy system, and there is none; or the key
+                or the metadata are unusable.
             PermissionDeniedError: the principal may not create such jobs.
             InvalidInputError: the type goes to Celery, or a share of it, and the payload does
                 not fit it, or is over a limit.
@@ -128,7 +129,8 @@ class JobRouter:
                 is on record, and sent when the broker is back; else there is none.
             StoreUnavailableError: nothing was recorded, nothing sent.
         """
-        key, noted = idempotency_key or str(uuid.uuid4()), dict(metadata or {})
+        key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+        noted = dict(metadata or {})
         if ROUTE in noted:
             raise ConfigurationError(f"metadata: {ROUTE!r} is where the router notes its decision")
         kind = self._gate.type_named(job_type)
