@@ -1,5 +1,7 @@
 """Budgets, prices, limits and breakers of tasks that ask models."""
 
+import gc
+import weakref
 from dataclasses import replace
 from decimal import Decimal
 
@@ -215,6 +217,16 @@ def test_a_limit_that_is_used_up_puts_the_job_off():
         bench.attempt()
     assert bench.job.status is JobStatus.SUCCEEDED
     assert spend(bench).ambiguous == 0
+
+
+def test_a_store_is_forgotten_with_the_gates_before_its_limits():
+    """Each eager or direct call has a store of its own: a web process makes many."""
+    bench = bench_of(ask(1), llm_limit=Limit(requests=5, per=PER))
+    bench.attempt()
+    store = weakref.ref(bench.inner.limits)
+    del bench
+    gc.collect()
+    assert store() is None
 
 
 def test_a_limit_is_kept_per_tenant():
