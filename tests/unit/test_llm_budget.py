@@ -329,6 +329,16 @@ def test_a_response_may_use_more_than_estimated():
     assert len(model.asked) == 1
 
 
+def test_what_a_provider_does_not_count_is_estimated():
+    """A stream without usage, say: it would make any budget endless."""
+    model = ScriptedModel(*[LLMResponse("x" * 400)] * 5)
+    bench = bench_of(ask(5), model, llm_budget=Budget(tokens=250))
+    bench.attempt()
+    assert bench.job.reason.startswith("budget")
+    assert len(model.asked) == 3
+    assert spend(bench).usage.output_tokens == 300
+
+
 # -- families --------------------------------------------------------------------------------
 
 
