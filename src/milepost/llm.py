@@ -162,6 +162,13 @@ def estimated_tokens(request: LLMRequest) -> int:
     return -(-size // BYTES_PER_TOKEN) + MESSAGE_TOKENS * len(request.messages)
 
 
+def estimated_usage(request: LLMRequest, text: str) -> Usage:
+    """Return about what an answer has used whose provider does not say."""
+    return Usage(
+        estimated_tokens(request), -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+    )
+
+
 def most_output(request: LLMRequest) -> int:
     """Return the most tokens that the answer may have, or 0 where the request does not say."""
     for name in ("max_completion_tokens", "max_tokens"):

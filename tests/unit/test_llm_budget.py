@@ -1,5 +1,7 @@
 """Budgets, prices, limits and breakers of tasks that ask models."""
 
+import gc
+import weakref
 from dataclasses import replace
 from decimal import Decimal
 
@@ -217,6 +219,16 @@ def test_a_limit_that_is_used_up_puts_the_job_off():
     assert spend(bench).ambiguous == 0
 
 
+def test_a_store_is_forgotten_with_the_gates_before_its_limits():
+    """Each eager or direct call has a store of its own: a web process makes many."""
+    bench = bench_of(ask(1), llm_limit=Limit(requests=5, per=PER))
+    bench.attempt()
+    store = weakref.ref(bench.inner.limits)
+    del bench
+    gc.collect()
+    assert store() is None
+
+
 def test_a_limit_is_kept_per_tenant():
     """Each tenant has its own; the others are not held up."""
     tenants = ["a", "b", "a"]
@@ -315,6 +327,16 @@ def test_a_response_may_use_more_than_estimated():
     bench.attempt()
     assert bench.job.reason.startswith("budget: 510 of 100 tokens")
     assert len(model.asked) == 1
+
+
+def test_what_a_provider_does_not_count_is_estimated():
+    """A stream without usage, say: it would make any budget endless."""
+    model = ScriptedModel(*[LLMResponse("x" * 400)] * 5)
+    bench = bench_of(ask(5), model, llm_budget=Budget(tokens=250))
+    bench.attempt()
+    assert bench.job.reason.startswith("budget")
+    assert len(model.asked) == 3
+    assert spend(bench).usage.output_tokens == 300
 
 
 # -- families --------------------------------------------------------------------------------

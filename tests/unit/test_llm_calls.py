@@ -1,7 +1,9 @@
 """Calls to models: asked once, answered from the record, counted whatever happens."""
 
 import asyncio
+import itertools
 import logging
+import random
 
 import pytest
 from pydantic import BaseModel
@@ -731,6 +733,62 @@ def test_a_map_that_makes_no_sense(how, error):
 def test_an_empty_map():
     """No items, no calls."""
     assert bench_of(lambda task: task.llm_map([], "{item}")).attempt().value == []
+
+
+# -- whatever happens ------------------------------------------------------------------------
+
+
+class Fickle(ScriptedModel):
+    """Fails at random, in every way that may pass, and knows what it bills."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.random, self.billed = random.Random(seed), 0
+
+    async def complete(self, request):
+        self.asked.append(request)
+        luck = self.random.random()
+        await asyncio.sleep(0)
+        if luck < 0.25:
+            raise limited(0.01) if luck < 0.15 else overloaded()
+        self.billed += 1
+        if luck < 0.4:
+            raise timed_out()
+        return LLMResponse("no JSON" if luck < 0.5 else '"yes"', Usage(10, 5))
+
+
+async def in_crowds(task):
+    for item in task.iterate("abc", every=1):
+        asked = [task.llm(f"{item}{n}", key=str(n), response_model=str) for n in range(3)]
+        await asyncio.gather(*asked)
+    await task.llm_map(range(4), "{item}", concurrency=3, response_model=str)
+
+
+def in_turn(task):
+    for item in task.iterate("abc", every=2):
+        for n in task.iterate(range(2)):
+            task.llm(f"{item}{n}", response_model=str)
+        task.step(str, item)
+
+
+@pytest.mark.parametrize("body", [in_crowds, in_turn])
+@pytest.mark.parametrize("after", [False, True])
+def test_the_books_hold_wherever_it_dies(body, after):
+    """Killed at each write, and once more: never more is billed than answered and ambiguous."""
+    for write in itertools.count(1):
+        model = Fickle(write)
+        declared = {"llm_breaker": None, "llm_tries": 1000, "llm_repairs": 50}
+        bench = bench_of(body, model, llm_patience=1e9, **declared)
+        reached = bench.die(write, after=after)
+        if reached and not bench.job.status.is_terminal:
+            bench.die(write // 2 + 1, after=after)
+        while not bench.job.status.is_terminal:
+            bench.attempt()
+        total = spend(bench)
+        assert total.calls <= model.billed <= total.calls + total.ambiguous
+        if not reached:
+            break
+    assert write > 18
 
 
 # -- declarations ----------------------------------------------------------------------------

@@ -172,11 +172,13 @@ def test_parameters_and_system_go_through(make_client, provider, llmock):
         ("nonsense", None, 0.0),
         ("nan", None, 0.0),
         ("-5", None, 0.0),
+        ("1800000000", None, 86400.0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", None, 86400.0),
         (None, None, 0.0),
     ],
 )
 def test_what_retry_after_may_be(seconds, milliseconds, wanted):
-    """Seconds, milliseconds, a date, or nothing that helps."""
+    """Seconds, milliseconds, a date, or nothing that helps; a day at most."""
     assert seconds_of(Failure(retry_after=seconds, retry_after_ms=milliseconds)) == wanted
 
 

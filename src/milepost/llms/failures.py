@@ -26,6 +26,9 @@ QUOTE = 12
 SHORTEST = 3
 """Characters below which a prompt is no secret, but a word that any message may have."""
 LONGEST = 300
+CAP = 86400.0
+"""The longest Retry-After that is believed, in seconds: it holds everybody back, and some servers
+send the moment in place of the wait."""
 GAVE_UP = frozenset({408, 504, 524})
 """Statuses of a gateway, or a provider, that has waited for the answer in vain: the model may
 have worked for it."""
@@ -120,7 +123,7 @@ def seconds_of(failure: Failure) -> float:
 
 
 def _usable(seconds: float) -> float:
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+    return min(seconds, CAP) if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
 def unquoted(words: str, request: LLMRequest) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from milepost.errors import LLMTimeoutError
-from milepost.llm import LLMRequest, LLMResponse, Usage, estimated_tokens
+from milepost.llm import LLMRequest, LLMResponse, estimated_usage
 
 
 class FunctionClient:
@@ -40,7 +40,7 @@ class FunctionClient:
         latency = time.monotonic() - began
         if isinstance(answer, LLMResponse):
             return replace(answer, latency=answer.latency or latency)
-        usage = Usage(estimated_tokens(request), -(-len(str(answer).encode()) // 4))
+        usage = estimated_usage(request, str(answer))
         return LLMResponse(str(answer), usage, model=request.model, latency=latency)
 
 

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from milepost.budget import Estimate
 from milepost.errors import (
@@ -24,6 +23,9 @@ DOWN = (LLMOverloadedError, LLMUnreachableError, LLMAnswerLostError)
 """Errors that say that the provider is down, so that the circuit counts them."""
 NO_ESTIMATE = Estimate()
 STANDARD: Mapping[str, Any] = MappingProxyType({})
+GATES = "milepost_gates"
+"""Where a store's limits keep the gates before them: on themselves, since a gate knows them,
+and the store of an eager call is to be forgotten with the call."""
 MOST_GATES = 1000
 MOST_WAIT = 1.0
 """Seconds a guard waits by itself; in a longer wait the job looks for signals each second."""
@@ -114,15 +116,11 @@ def is_down(error: BaseException) -> bool:
     return isinstance(error, DOWN)
 
 
-_GATES: WeakKeyDictionary[Any, dict[str, Gate]] = WeakKeyDictionary()
-"""Global state department: the gates before the limits of each store in use."""
-
-
 def gate_of(
     runtime: Runtime, key: str, limit: Limit | None, breaker: Mapping[str, Any] | None
 ) -> Gate:
     """Return this process's gate for *key*; the first task that asks declares it."""
-    gates = _GATES.setdefault(runtime.store.limits, {})
+    gates: dict[str, Gate] = vars(runtime.store.limits).setdefault(GATES, {})
     declared = f"{key} {limit} {breaker}"
     gate = gates.get(declared)
     if gate is None:

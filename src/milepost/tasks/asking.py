@@ -39,6 +39,7 @@ from milepost.llm import (
     Prices,
     Usage,
     estimated_tokens,
+    estimated_usage,
     most_output,
 )
 from milepost.model import JobStatus
@@ -173,7 +174,7 @@ class Asker:
             admission.settle(estimate)
             try:
                 with self.calls.flying():
-                    response = await self.terms.client.complete(request)
+                    response = _counted(request, await self.terms.client.complete(request))
             except BaseException as exc:
                 question.failures += 1
                 if _is_free(exc):
@@ -327,6 +328,13 @@ def _is_free(exc: BaseException) -> bool:
     Of what is no error of the client's nobody knows.
     """
     return isinstance(exc, LLMError) and not isinstance(exc, LLMAnswerLostError)
+
+
+def _counted(request: LLMRequest, response: LLMResponse) -> LLMResponse:
+    """Put an estimate in place of a usage that the provider does not report."""
+    if response.usage.total:
+        return response
+    return replace(response, usage=estimated_usage(request, response.text))
 
 
 def _who(request: LLMRequest) -> tuple[str, str]:
