@@ -12,6 +12,8 @@ from milepost.model import Delivery, JobStatus, Settlement, Signal
 from milepost.routing import ErrorLimit, Mode, Routing
 from milepost.routing.bundle import routing_of
 from milepost.routing.overseer import EVERY
+from milepost.routing.shadows import Comparer
+from milepost.routing.standing import State
 from milepost.stores.memory import MemoryStore
 from milepost.testing import FakeClock
 
@@ -450,6 +452,23 @@ def test_too_many_errors_send_a_type_back(make, host):
         *("rolled_back", "automatic", "3 of the latest 11 jobs failed"),
     )
     assert overseer.make_round() == ()
+
+
+def test_what_fails_in_one_type_keeps_no_other_from_its_limit(make, host, monkeypatch):
+    app = make(legacy=host, error_limit=LIMIT)
+    app.milepost.migrations.note("a-type-before-it", State.SHADOW)
+    moved(app)
+    end_jobs(app, good=2, bad=8)
+    compare = Comparer.compare
+
+    def fail(self, job_type):
+        if job_type == "a-type-before-it":
+            raise KeyError("a host's own function")
+        return compare(self, job_type)
+
+    monkeypatch.setattr(Comparer, "compare", fail)
+    (gone_back,) = routing_of(app).overseer().make_round()
+    assert gone_back.job_type == "import"
 
 
 def test_a_type_that_moves_again_starts_afresh(make, host, clock):

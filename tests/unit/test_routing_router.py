@@ -30,6 +30,7 @@ from milepost.routing import Engine, Mode, Routing, StaticFlags, is_shadow, pins
 from milepost.routing.bundle import routing_of
 from milepost.routing.dispatch import Order
 from milepost.routing.rules import Rule
+from milepost.routing.shadows import BATCH, parity_of
 from milepost.security.permissions import Decision as PolicyDecision
 from milepost.security.roles import Role, RoleTable
 from milepost.stores.memory import MemoryStore
@@ -631,6 +632,64 @@ def test_results_are_compared(app, router, host, legacy, difference):
     same = difference is None
     assert (status.parity.same, status.parity.different) == (int(same), int(not same))
     assert [one["difference"] for one in status.parity.examples] == [difference] * (not same)
+
+
+def compared(app):
+    """Compare what can be, and return the counts."""
+    routing_of(app).comparer.compare("import")
+    found = parity_of(app.milepost.store.documents, "import")
+    return found.same, found.different, found.unknown
+
+
+def test_what_has_not_ended_keeps_no_other_from_being_compared(app, router, host):
+    """Under load there are always many new ones, and the latest come first."""
+    shadowed(app)
+    ids = [router.create_job("import", {"rows": 4}) for _ in range(2 * BATCH)]
+    for job in app.milepost.jobs.find_all(owner="shadow:import"):
+        run(app, job.id, rows=4)
+    host.end(ids[0], 4)
+    host.end(ids[BATCH], 5)
+    assert compared(app) == (1, 1, 0)
+
+
+def test_what_was_cancelled_is_no_difference(app, router, host):
+    """Here by a rollback, or there by a user: the other result has nothing to be held to."""
+    shadowed(app)
+    here, there = (router.create_job("import", {"rows": 4}) for _ in range(2))
+    for job in app.milepost.jobs.find(owner="shadow:import").jobs:
+        if job.metadata["route"]["shadow_of"] == there:
+            run(app, job.id, rows=4)
+    host.cancel(there)
+    app.milepost.rollbacks.rollback_job_type("import")
+    host.end(here, 4)
+    assert compared(app) == (0, 0, 2)
+
+
+def test_a_failure_on_one_side_is_a_difference(app, router, host):
+    """Also where a host's result() has its own way of saying that there is none."""
+    shadowed(app)
+    router.create_job("import", {"rows": 4})
+    run(app, shadow_of(app).id, rows=4)
+    host.jobs["1"].status = JobStatus.FAILED
+    host.result = lambda job_id: {}["no row"]
+    assert compared(app) == (0, 1, 0)
+
+
+def test_what_cannot_be_asked_for_now_is_compared_later(app, router, host, monkeypatch):
+    """It counts as nothing, and keeps no other type from its error limit."""
+    shadowed(app)
+    router.create_job("import", {"rows": 4})
+    run(app, shadow_of(app).id, rows=4)
+    host.end("1", 4)
+
+    def fail(job_id):
+        raise OSError("the table is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "result", fail)
+        assert compared(app) == (0, 0, 0)
+        assert routing_of(app).overseer().make_round() == ()
+    assert compared(app) == (1, 0, 0)
 
 
 def test_the_overseer_compares(app, router, host, clock):

@@ -391,3 +391,20 @@ def test_a_pickled_job(app, caplog):
     app.milepost.jobs.resume("job")
     assert caplog.text.count("a job's message is pickled") == 3
     assert sent(app) == []
+
+
+class Note(BaseModel):
+    text: str
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("x" * 101, "notes.0.text: longer than 100 characters"),
+        ("a\0", "notes.0.text: a control character"),
+    ],
+)
+def test_what_a_model_holds_is_held_to_the_limits(text, problem):
+    """Celery sends it as plain data, so it is no way around them."""
+    assert problems({"notes": [Note(text=text)]}) == [problem]
+    assert not problems({"notes": [Note(text="fine")]})

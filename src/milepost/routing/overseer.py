@@ -94,6 +94,9 @@ class Overseer:
             except MilepostError as exc:
                 logger.warning("job type %s: %s", job_type, exc)
                 continue
+            except Exception:  # of the host's own code: the others are to be looked after
+                logger.exception("job type %s", job_type)
+                continue
             if done is not None:
                 gone_back.append(done)
         return tuple(gone_back)
@@ -101,8 +104,7 @@ class Overseer:
     def _look_after(self, job_type: str, begun: Plan | None) -> Rollback | None:
         moves = self._tracker.history(job_type)
         if self._may_have_shadows(job_type, moves):
-            while self._comparer.compare(job_type):
-                pass
+            self._comparer.compare(job_type)
         if begun is not None and begun.by == AUTOMATIC:
             return self._rollbacks.go_back(job_type, reason=begun.reason, by=AUTOMATIC)
         return self._judge(job_type, moves)

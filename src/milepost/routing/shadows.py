@@ -5,14 +5,16 @@ into them are written together, and the records are deleted after that; so a com
 in between counts nothing twice.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from milepost.documents import Documents
-from milepost.errors import JobFailedError, JobNotFoundError, MilepostError
+from milepost.errors import InvalidTransitionError, JobNotFoundError
 from milepost.events import ShadowCompared
 from milepost.jobs.protocol import Answering, JobManager
+from milepost.jobs.report import JobReport
 from milepost.model import Job, JobStatus
 from milepost.query import Query
 from milepost.routing import shared
@@ -20,6 +22,8 @@ from milepost.routing.modes import ROUTE
 from milepost.runtime import Runtime, runtime_for
 from milepost.tasks.carrying import recorded_value
 from milepost.tasks.discreet import told
+
+logger = logging.getLogger("milepost")
 
 DOCUMENTS = "parity/"
 OWNER = "shadow:"
@@ -46,7 +50,8 @@ class Parity:
     Attributes:
         same: how many came to the same.
         different: how many did not.
-        unknown: how many could not be compared: the legacy system has no result.
+        unknown: how many could not be compared: one of the two was cancelled, or the legacy
+            system has no result.
         examples: the latest differences: ``job``, ``shadow`` and ``difference``.
     """
 
@@ -107,17 +112,27 @@ class Comparer:
     ) -> None:
         self._app, self._provide, self._compare = app, runtime, compare
         self._legacy: Any = legacy
+        self._answers = isinstance(legacy, Answering)
 
     def compare(self, job_type: str) -> int:
-        """Compare a batch of ended shadow runs of a job type; return how many were done.
+        """Compare all shadow runs of a job type that can be; return how many were done.
 
-        Those whose original has not ended yet are left for later.
+        Those whose original has not ended yet, or cannot be asked for, are left for later.
         """
-        runtime = self._provide()
-        page = runtime.store.find(Query(ENDED, None, f"{OWNER}{job_type}", None, BATCH))
-        compared = [one for one in map(self._look_at, page.jobs) if one is not None]
+        store, owner = self._provide().store, f"{OWNER}{job_type}"
+        page = store.find(Query(ENDED, None, owner, None, BATCH))
+        done = self._take(job_type, page.jobs)
+        while page.cursor is not None:
+            page = store.find(Query(ENDED, None, owner, None, BATCH, page.cursor))
+            done += self._take(job_type, page.jobs)
+        return done
+
+    def _take(self, job_type: str, shadows: Sequence[Job]) -> int:
+        """Compare a batch of shadows, and forget those that are done."""
+        compared = [one for one in map(self._look_at, shadows) if one is not None]
         if not compared:
             return 0
+        runtime = self._provide()
         news = self._note(runtime.store.documents, job_type, compared)
         for one in compared:
             runtime.store.delete(one.shadow)
@@ -126,31 +141,49 @@ class Comparer:
         return len(compared)
 
     def _look_at(self, shadow: Job) -> _Compared | None:
-        """Compare one shadow; None while its original has not ended."""
+        """Compare one shadow; None where that is to be tried again later."""
         original = str(shadow.metadata[ROUTE]["shadow_of"])
-        legacy = self._legacy
-        if not isinstance(legacy, Answering):
-            return _Compared(original, shadow.id, "unknown")
         try:
-            if not self._legacy.get_job_status(original).status.is_terminal:
-                return None
-        except JobNotFoundError:
-            return _Compared(original, shadow.id, "unknown")
-        ours = _outcome(lambda: self._result_of(shadow))
-        theirs = _outcome(lambda: legacy.result(original))
-        if isinstance(ours, _Failed) or isinstance(theirs, _Failed):
-            both = isinstance(ours, _Failed) and isinstance(theirs, _Failed)
-            difference = None if both else differ(theirs, ours)
-        else:
-            difference = self._compare(theirs, ours)
-        if difference is not None:
-            difference = told(self._app, shadow.task, f"{DIFFER}{difference}").removeprefix(DIFFER)
-        word = "same" if difference is None else "different"
-        return _Compared(original, shadow.id, word, difference and difference[:LENGTH])
+            return self._held_to(original, shadow)
+        except Exception as exc:  # of the host's own code, too: the others are to be compared
+            why = told(self._app, shadow.task, f"{type(exc).__name__}: {exc}")
+            logger.warning("job %s: its shadow cannot be compared yet: %s", original, why)
+            return None
 
-    def _result_of(self, shadow: Job) -> Any:
-        if shadow.status is JobStatus.CANCELLED:
-            raise JobFailedError(shadow.id, shadow.reason or "cancelled")
+    def _held_to(self, original: str, shadow: Job) -> _Compared | None:
+        unknown = _Compared(original, shadow.id, "unknown")
+        legacy: JobManager | None = self._legacy
+        if legacy is None or not self._answers or shadow.status is JobStatus.CANCELLED:
+            return unknown
+        try:
+            report = legacy.get_job_status(original)
+            if not report.status.is_terminal:
+                return None
+            if report.status is JobStatus.CANCELLED:
+                return unknown
+            theirs = self._result_there(original, report)
+        except (JobNotFoundError, InvalidTransitionError):
+            return unknown
+        difference = self._difference(theirs, self._result_here(shadow))
+        if difference is None:
+            return _Compared(original, shadow.id, "same")
+        said = told(self._app, shadow.task, f"{DIFFER}{difference}").removeprefix(DIFFER)
+        return _Compared(original, shadow.id, "different", said[:LENGTH])
+
+    def _difference(self, theirs: Any, ours: Any) -> str | None:
+        failed = [isinstance(one, _Failed) for one in (theirs, ours)]
+        if all(failed):
+            return None
+        return differ(theirs, ours) if any(failed) else self._compare(theirs, ours)
+
+    def _result_there(self, original: str, report: JobReport) -> Any:
+        if report.status is JobStatus.FAILED:
+            return _Failed(report.error or "failed")
+        return self._legacy.result(original)
+
+    def _result_here(self, shadow: Job) -> Any:
+        if shadow.status is JobStatus.FAILED:
+            return _Failed(shadow.error or shadow.reason or "failed")
         task = self._app.tasks.get(shadow.task)
         return recorded_value(self._provide() if task is None else runtime_for(task), shadow)
 
@@ -185,13 +218,3 @@ class _Failed:
     """Stands for the result of a job that has none."""
 
     why: str
-
-
-def _outcome(ask: Callable[[], Any]) -> Any:
-    """Return a result, or what stands for that of a job that has none."""
-    try:
-        return ask()
-    except JobFailedError as exc:
-        return _Failed(exc.error)
-    except MilepostError as exc:
-        return _Failed(str(exc))

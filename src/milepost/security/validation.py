@@ -86,6 +86,8 @@ def _over(payload: Any, limits: Limits) -> str | None:
     waiting: list[_Part] = [(payload, 0, None)]
     while waiting:
         value, depth, place = waiting.pop()
+        if hasattr(type(value), "model_fields"):  # a pydantic model, sent as what it holds
+            value = dict(value)
         if isinstance(value, str):
             if len(value) > limits.text:
                 return f"{_at(place)}: longer than {limits.text:,} characters"
