@@ -11,6 +11,9 @@ from milepost.documents import Document
 from milepost.errors import (
     CircuitOpenError,
     ConfigurationError,
+    LLMBadRequestError,
+    LLMRateLimitedError,
+    LLMTimeoutError,
     RateLimitedError,
     StoreUnavailableError,
 )
@@ -214,7 +217,10 @@ NEUTRAL = [
     CircuitOpenError("other", 1.0),
     Answered(429),
     Answered(404),
+    LLMRateLimitedError("openai", "m"),
+    LLMBadRequestError("openai", "m"),
 ]
+DOWN = [OSError(), ValueError(), Answered(500), Answered(408), LLMTimeoutError("openai", "m")]
 
 
 @pytest.mark.parametrize("error", NEUTRAL, ids=repr)
@@ -233,7 +239,7 @@ def test_a_neutral_end_counts_neither_way(worker, clock, error):
     assert guard.state == "closed", "a neutral end kept the next one from probing"
 
 
-@pytest.mark.parametrize("error", [OSError(), ValueError(), Answered(500), Answered(408)], ids=repr)
+@pytest.mark.parametrize("error", DOWN, ids=repr)
 def test_everything_else_is_a_failure(error):
     assert is_failure(error)
 

@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import logging
 import random
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from deliveries import deliver, make_app
 from harness import Bench, Killed, crash_everywhere
@@ -252,6 +253,34 @@ def test_a_changed_request_is_asked_anew_by_policy():
     bench = changing(("m", "b", {}), llm_changed="call")
     assert bench.attempt().value == "answer to b"
     assert seen(bench)["calls"]["k"]["text"] == "answer to b"
+
+
+@pytest.mark.parametrize("policy", ["error", "call"])
+def test_an_answer_that_changed_validators_refuse_is_not_replayed(policy):
+    """They are no part of the schema; nobody is given an object that is none."""
+    allowed, deaths = ["yes"], [Killed()]
+
+    def check(text):
+        if text not in allowed:
+            raise ValueError(text)
+        return text
+
+    def body(task):
+        response = task.llm("a", key="k", response_model=Annotated[str, AfterValidator(check)])
+        if deaths:
+            raise deaths.pop()
+        return response.parsed
+
+    bench = bench_of(body, ScriptedModel('"yes"', '"no"'), llm_changed=policy)
+    with pytest.raises(Killed):
+        bench.attempt()
+    bench.lapse()
+    allowed[:] = ["no"]
+    if policy == "call":
+        assert bench.attempt().value == "no"
+    else:
+        with pytest.raises(LLMRequestChangedError, match="'k'"):
+            bench.attempt()
 
 
 def test_a_changed_timeout_is_no_changed_request():

@@ -152,10 +152,11 @@ def _square(item, pause):
     return item * item
 
 
-ON_GREENLETS = any("gevent" in word for word in sys.argv)
+ELSEWHERE = {"queue": "loops"} if any("gevent" in word for word in sys.argv) else {}
+"""Greenlets run no event loops."""
 
 
-@durable(name="count_async", bind=False, queue="loops" if ON_GREENLETS else None)
+@durable(name="count_async", bind=False, **ELSEWHERE)
 async def count_async(n, pause=0.0):
     """As ``count``, in a coroutine that leaves a task of its own running behind it."""
     effect("body")

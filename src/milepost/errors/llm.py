@@ -114,8 +114,8 @@ class LLMRequestChangedError(MilepostError):
     def __str__(self) -> str:
         return (
             f"call {self.call!r}: its request is not the one that the recorded answer was given "
-            "to (another prompt, model, schema or parameter). Restart the job, give the call "
-            "another key, or set llm_changed='call' to ask anew"
+            "to (another prompt, model, schema, validator or parameter). Restart the job, give the "
+            "call another key, or set llm_changed='call' to ask anew"
         )
 
 

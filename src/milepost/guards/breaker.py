@@ -13,7 +13,16 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from pybreaker import STATE_CLOSED
 
 from milepost.documents import Documents
-from milepost.errors import CallRefusedError, CircuitOpenError, ConfigurationError, StoreError
+from milepost.errors import (
+    CallRefusedError,
+    CircuitOpenError,
+    ConfigurationError,
+    LLMAnswerLostError,
+    LLMError,
+    LLMOverloadedError,
+    LLMUnreachableError,
+    StoreError,
+)
 from milepost.events import CircuitChanged
 from milepost.guards.circuit import Circuit, Ending, Policy
 from milepost.observer import Emitter
@@ -28,18 +37,24 @@ SECOND_LOOK = 0.5
 """Seconds that whoever comes during a probe is told to stay away, at least."""
 
 
+MODEL_DOWN = (LLMOverloadedError, LLMUnreachableError, LLMAnswerLostError)
+"""Errors of a call to a model that say that its provider is down."""
+
+
 def is_failure(error: BaseException) -> bool:
     """Whether an error says that the other side is down: any but the neutral ones.
 
     Neutral are what stops a call from our side (cancellation, the end of the process,
     Celery's Retry, Ignore, Reject and its soft time limit), what another guard refused, and
     an answer with an HTTP status below 500 other than 408: who answers that, is up. 429 is
-    among them.
+    among them, and so are the errors that stand for such answers of a model's provider.
     """
     if not isinstance(error, Exception):
         return False
     if isinstance(error, TaskPredicate | SoftTimeLimitExceeded | CallRefusedError):
         return False
+    if isinstance(error, LLMError):
+        return isinstance(error, MODEL_DOWN)
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     return not isinstance(status, int) or status >= 500 or status == 408

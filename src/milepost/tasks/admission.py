@@ -7,20 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 from milepost.budget import Estimate
-from milepost.errors import (
-    ConfigurationError,
-    LLMAnswerLostError,
-    LLMOverloadedError,
-    LLMUnreachableError,
-)
-from milepost.guards.breaker import BreakerGuard
+from milepost.errors import ConfigurationError
+from milepost.guards.breaker import MODEL_DOWN, BreakerGuard
 from milepost.guards.declared import Breaker
 from milepost.guards.rate import RateGuard, RatePassage
 from milepost.limits import Limit
 from milepost.runtime import Runtime
 
-DOWN = (LLMOverloadedError, LLMUnreachableError, LLMAnswerLostError)
-"""Errors that say that the provider is down, so that the circuit counts them."""
 NO_ESTIMATE = Estimate()
 STANDARD: Mapping[str, Any] = MappingProxyType({})
 GATES = "milepost_gates"
@@ -113,7 +106,7 @@ def check_breaker(owner: str, breaker: Mapping[str, Any] | None) -> None:
 
 def is_down(error: BaseException) -> bool:
     """Whether an error says that the provider is down."""
-    return isinstance(error, DOWN)
+    return isinstance(error, MODEL_DOWN)
 
 
 def gate_of(

@@ -120,8 +120,9 @@ class Asker:
             Suspend: the budget is spent, or it would have to wait for long.
         """
         if answer is not None:
-            if answer["mark"] == question.mark:
-                return replayed(answer, question.shape)
+            known = replayed(answer, question)
+            if known is not None:
+                return known
             if not self.terms.ask_changed:
                 raise LLMRequestChangedError(question.path)
         question.failures = self.calls.failures(question.path, question.mark)

@@ -13,7 +13,7 @@ from milepost.errors import (
     LLMTruncatedError,
 )
 from milepost.llm import NO_USAGE, Finish, LLMRequest, LLMResponse, Usage
-from milepost.tasks.parsing import Shape
+from milepost.tasks.parsing import Misfit, Shape
 
 OF_ONE_QUESTION: Mapping[str, type[LLMError]] = {
     kind.__name__: kind
@@ -83,16 +83,25 @@ def kept_error(question: Question, error: LLMError) -> dict[str, Any]:
     return {"mark": question.mark, "error": [type(error).__name__, *error.args]}
 
 
-def replayed(answer: Mapping[str, Any], shape: Shape | None) -> LLMResponse | LLMError:
-    """Return what :func:`kept` or :func:`kept_error` has put on record."""
+def replayed(answer: Mapping[str, Any], question: Question) -> LLMResponse | LLMError | None:
+    """Return what :func:`kept` or :func:`kept_error` has put on record.
+
+    None where it is no answer to this question: it was given to another request, or the
+    validators of ``response_model`` have changed and refuse it now.
+    """
+    if answer["mark"] != question.mark:
+        return None
     if "error" in answer:
         kind, *facts = answer["error"]
         return OF_ONE_QUESTION[kind](*facts)
+    parsed = None if question.shape is None else question.shape.parse(answer["text"])
+    if isinstance(parsed, Misfit):
+        return None
     return LLMResponse(
         answer["text"],
         Usage(*answer["usage"]),
         Finish(answer["finish"]),
         answer["model"],
         answer["latency"],
-        None if shape is None else shape.parse(answer["text"]),
+        parsed,
     )
