@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from milepost.ciphertext import HIDDEN, MARK
 from milepost.documents import Documents
 from milepost.errors import JobFailedError, JobNotFoundError, MilepostError
 from milepost.events import ShadowCompared
@@ -44,7 +45,8 @@ class Parity:
         same: how many came to the same.
         different: how many did not.
         unknown: how many could not be compared: the legacy system has no result.
-        examples: the latest differences: ``job``, ``shadow`` and ``difference``.
+        examples: the latest differences: ``job``, ``shadow`` and ``difference``, which is
+            ``***`` for encrypted tasks.
     """
 
     same: int = 0
@@ -140,8 +142,10 @@ class Comparer:
             difference = None if both else differ(theirs, ours)
         else:
             difference = self._compare(theirs, ours)
-        word = "same" if difference is None else "different"
-        return _Compared(original, shadow.id, word, difference and difference[:LENGTH])
+        if difference is None:
+            return _Compared(original, shadow.id, "same")
+        told = HIDDEN if _is_secret(shadow) else difference[:LENGTH]
+        return _Compared(original, shadow.id, "different", told)
 
     def _result_of(self, shadow: Job) -> Any:
         if shadow.status is JobStatus.CANCELLED:
@@ -173,6 +177,11 @@ class Comparer:
 
         shared.change(documents, DOCUMENTS + job_type, edit)
         return news
+
+
+def _is_secret(shadow: Job) -> bool:
+    """Whether a job was sent with ciphertext: then nobody is told what it has come to."""
+    return MARK.encode() in shadow.message
 
 
 @dataclass(frozen=True, slots=True)

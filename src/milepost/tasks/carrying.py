@@ -48,7 +48,7 @@ logger = logging.getLogger("milepost")
 Body = Callable[[Attempt], Any]
 
 
-class _PutBack(Reject, Ignore):
+class PutBack(Reject, Ignore):
     """A Reject that ``autoretry_for`` lets through: nothing has run that could be retried."""
 
 
@@ -243,7 +243,7 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
     if isinstance(ending, Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
-        raise _PutBack(ending.error, requeue=True) from ending.error
+        raise PutBack(ending.error, requeue=True) from ending.error
     if not (request.is_eager or request.called_directly):
         _tell(task, request, ending)
     raise Ignore(f"job {request.id} stopped: {ending.reason}")
