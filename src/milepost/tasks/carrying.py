@@ -48,8 +48,13 @@ logger = logging.getLogger("milepost")
 Body = Callable[[Attempt], Any]
 
 
-class PutBack(Reject, Ignore):
+class _PutBack(Reject, Ignore):
     """A Reject that ``autoretry_for`` lets through: nothing has run that could be retried."""
+
+
+def is_put_back(exc: BaseException) -> bool:
+    """Whether an error gives a delivery of which nothing has run back to the broker."""
+    return isinstance(exc, _PutBack)
 
 
 class ThrowawayStore(MemoryStore):
@@ -243,7 +248,7 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
     if isinstance(ending, Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
-        raise PutBack(ending.error, requeue=True) from ending.error
+        raise _PutBack(ending.error, requeue=True) from ending.error
     if not (request.is_eager or request.called_directly):
         _tell(task, request, ending)
     raise Ignore(f"job {request.id} stopped: {ending.reason}")

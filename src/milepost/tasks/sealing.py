@@ -25,7 +25,7 @@ from milepost.errors import (
     TamperedError,
 )
 from milepost.runtime import cipher_of
-from milepost.tasks.carrying import PutBack, is_inside
+from milepost.tasks.carrying import is_inside, is_put_back
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
 from milepost.tasks.verdict import describe
@@ -162,8 +162,8 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
     if isinstance(exc, Retry):
         cause = None if facts.exc is None else _failure(task, request, facts.exc)
         return Retry(None, cause, facts.when, facts.is_eager, facts.sig)
-    if isinstance(exc, PutBack):
-        return PutBack(facts.reason, requeue=True)
+    if is_put_back(exc):
+        return exc.with_traceback(None)  # nothing has run, and it tells of the store only
     if isinstance(exc, Reject):
         return Reject("rejected", requeue=facts.requeue)
     if isinstance(exc, Ignore):
