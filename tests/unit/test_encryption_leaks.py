@@ -184,3 +184,24 @@ def test_a_replacement_is_sent_encrypted(app):
     assert len(messages) == 1
     assert CANARY not in repr(messages)
     assert CANARY not in repr(app.milepost.store.get("job").message)
+
+
+def test_a_job_that_goes_back_to_the_legacy_system_is_handed_over_decrypted():
+    """Whoever brings it back holds the key; the other system can read no ciphertext."""
+    host = AdoptingHost()
+    app = make_app(milepost={"keys": KEYS, "routing": Routing(legacy=host)})
+
+    @app.task(base=EncryptedTask, bind=True, name="look", job_type="look")
+    def look(self, word):
+        self.step(str, word)
+        raise self.retry(kwargs={"word": f"{word} again"}, countdown=60)
+
+    app.milepost.migrations.move("look", Mode.CELERY)
+    fresh, begun = (app.milepost.router.create_job("look", {"word": w}) for w in "ab")
+    args, kwargs = look.milepost_outgoing((), {"word": "b"}, begun)
+    deliver(look, *args, kwargs=kwargs, job_id=begun)
+    done = app.milepost.rollbacks.rollback_job_type("look", timeout=0.1)
+    assert done.left == {}
+    taken = {done.handed[fresh]: {"word": "a"}, done.handed[begun]: {"word": "b again"}}
+    assert {native: job.payload for native, job in host.jobs.items()} == taken
+    assert host.jobs[done.handed[begun]].checkpoint["steps"] == {"str": "b"}

@@ -7,6 +7,7 @@ from milepost.jobs.explain import Consumers
 from milepost.jobs.patience import PATIENCE, attempt
 from milepost.model import Job
 from milepost.tasks import message
+from milepost.tasks.base import BaseTask
 
 
 def queue_of(app: Any, job: Job) -> str:
@@ -21,14 +22,19 @@ def payload_of(app: Any, job: Job) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: it is called with positional ones, which no other system knows.
+        NoKeysError, EncryptedDataError: they are encrypted, and cannot be read here.
     """
     signature = message.unpack(job.message, app)
-    if signature.args:
+    args, kwargs = tuple(signature.args), dict(signature.kwargs)
+    task = app.tasks.get(signature.task)
+    if isinstance(task, BaseTask):
+        args, kwargs = task.milepost_recorded(args, kwargs, job.id)
+    if args:
         raise ConfigurationError(
             f"job {job.id!r} was sent with positional arguments; only keyword arguments can be "
             "handed to another system"
         )
-    return dict(signature.kwargs)
+    return kwargs
 
 
 def waiting_in(app: Any, queue: str) -> int | None:

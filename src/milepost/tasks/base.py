@@ -148,6 +148,10 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         """Return the arguments of a job as its message and its record are to hold them."""
         return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
 
+    def milepost_recorded(self, args: Any, kwargs: Any, job_id: str) -> tuple[Any, Any]:  # noqa: ARG002
+        """Return the arguments in a job's record as its body is to have them."""
+        return args, kwargs
+
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Hold the arguments of a job to the input model, where there is one.
 

@@ -139,6 +139,19 @@ class EncryptedTask(CheckpointableTask):
         data = codec_of(self.app, self).encode([tuple(args), dict(kwargs)])
         return (tokens.seal_call(sealer, task_id, self.name, data),), {}
 
+    def milepost_recorded(self, args: Any, kwargs: Any, job_id: str) -> tuple[Any, Any]:
+        """Return the arguments in a job's record, decrypted.
+
+        Raises:
+            NoKeysError: this process has no keys.
+            EncryptedDataError: they cannot be read.
+        """
+        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+            return self._in_the_clear(args, kwargs, None)
+        data = tokens.open_call(cipher_of(self.app), job_id, self.name, args[0])
+        given, named = codec_of(self.app, self).decode(data)
+        return tuple(given), named
+
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Let them pass: they were checked before they were encrypted, by who has the key."""
 
