@@ -154,6 +154,28 @@ def test_running_processes_see_keys_come_and_go(monkeypatch):
     assert keys.current().id == "k2"
 
 
+def test_a_source_that_fails_for_a_while_stops_nobody(monkeypatch, caplog):
+    """Whatever it raises: a job that is running goes on with the keys that were read last."""
+    now, answers = [0.0], [text_of(entry("k1", use="current"))]
+    monkeypatch.setattr(keyring.time, "monotonic", lambda: now[0])
+
+    def read():
+        if not answers:
+            raise TimeoutError("vault: s3cret")
+        return answers.pop()
+
+    keys = open_keys(read)
+    assert keys.current().id == "k1"
+    for answer in ([], [None]):
+        answers[:] = answer
+        now[0] += keyring.MAX_AGE + 1
+        assert keys.current().id == "k1"
+    assert caplog.text.count("the keys read before stay in use") == 2
+    assert "s3cret" not in caplog.text
+    with pytest.raises(ConfigurationError, match="TimeoutError"):
+        open_keys(read).current()
+
+
 def test_a_file_is_made_and_added_to(tmp_path):
     """A new current key takes the place of the old one, which stays to decrypt."""
     path = tmp_path / "keys.json"

@@ -205,3 +205,24 @@ def test_a_job_that_goes_back_to_the_legacy_system_is_handed_over_decrypted():
     taken = {done.handed[fresh]: {"word": "a"}, done.handed[begun]: {"word": "b again"}}
     assert {native: job.payload for native, job in host.jobs.items()} == taken
     assert host.jobs[done.handed[begun]].checkpoint["steps"] == {"str": "b"}
+
+
+def test_what_the_legacy_system_says_of_a_job_is_not_kept(caplog):
+    """It was given the payload, and may quote it when it refuses the job."""
+
+    class Fussy(AdoptingHost):
+        def adopt(self, job, checkpoint):
+            raise ValueError(f"no {job.payload}")
+
+    app = make_app(milepost={"keys": KEYS, "routing": Routing(legacy=Fussy())})
+
+    @app.task(base=EncryptedTask, bind=True, name="look", job_type="look")
+    def look(self, word):
+        return word
+
+    app.milepost.migrations.move("look", Mode.CELERY)
+    job_id = app.milepost.router.create_job("look", {"word": CANARY})
+    done = app.milepost.rollbacks.rollback_job_type("look", timeout=0.1)
+    assert done.left == {job_id: "paused, it cannot be handed over: ValueError"}
+    left = [done, caplog.text, app.milepost.store.documents.read_all("")]
+    assert CANARY not in repr(left)

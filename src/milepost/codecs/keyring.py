@@ -158,7 +158,16 @@ class SourcedKeys:
             ConfigurationError: it cannot be read.
         """
         self._read_at = time.monotonic()
-        self._keyring = Keyring(parse(self._read(), self.name, self._unwrap_once))
+        self._keyring = Keyring(parse(self._text(), self.name, self._unwrap_once))
+
+    def _text(self) -> str:
+        try:
+            return self._read()
+        except ConfigurationError:
+            raise
+        except Exception as exc:  # the callable is somebody else's, and so are its words
+            problem = f"{self.name}: it cannot be read: {type(exc).__name__}"
+            raise ConfigurationError(problem) from exc
 
     def _fresh(self) -> Keyring:
         if self._keyring is None or time.monotonic() - self._read_at > MAX_AGE:
@@ -236,7 +245,7 @@ def entries_of(text: str, name: str) -> list[dict[str, Any]]:
     """
     try:
         document = json.loads(text)
-    except ValueError:
+    except (TypeError, ValueError):
         document = None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost.ciphertext import holds_any
 from milepost.engine.migration import as_people_see_it
 from milepost.engine.plan import Checkpoint
 from milepost.engine.recovery import AGAIN_AFTER
-from milepost.errors import InvalidTransitionError, JobNotFoundError
+from milepost.errors import InvalidTransitionError, JobNotFoundError, MilepostError
 from milepost.history import Act
 from milepost.jobs import Adopting, Handover, JobManager
 from milepost.jobs.queues import payload_of
@@ -161,8 +162,9 @@ class Drain:
         except InvalidTransitionError:
             raise
         except Exception as exc:  # of the other system: one bad job must not keep the rest here
-            logger.warning("job %s cannot be handed over: %r", job.id, exc)
-            drained.left[job.id] = f"paused, it cannot be handed over: {exc}"
+            said = type(exc).__name__ if _is_foreign(exc) and holds_any(job.message) else exc
+            logger.warning("job %s cannot be handed over: %r", job.id, said)
+            drained.left[job.id] = f"paused, it cannot be handed over: {said}"
         return False
 
     def _hand_over(self, job: Job, job_type: str) -> str:
@@ -181,6 +183,11 @@ class Drain:
         task = self._app.tasks.get(job.task)
         runtime = runtime_of(self._app) if task is None else runtime_for(task)
         return as_people_see_it(runtime.codec, runtime.store.load(job.id))
+
+
+def _is_foreign(exc: Exception) -> bool:
+    """Whether an error has words of another system, which was given what a job has encrypted."""
+    return not isinstance(exc, MilepostError)
 
 
 def is_drained(job: Job) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from milepost.ciphertext import HIDDEN, MARK
+from milepost.ciphertext import HIDDEN, holds_any
 from milepost.documents import Documents
 from milepost.errors import JobFailedError, JobNotFoundError, MilepostError
 from milepost.events import ShadowCompared
@@ -144,7 +144,7 @@ class Comparer:
             difference = self._compare(theirs, ours)
         if difference is None:
             return _Compared(original, shadow.id, "same")
-        told = HIDDEN if _is_secret(shadow) else difference[:LENGTH]
+        told = HIDDEN if holds_any(shadow.message) else difference[:LENGTH]
         return _Compared(original, shadow.id, "different", told)
 
     def _result_of(self, shadow: Job) -> Any:
@@ -177,11 +177,6 @@ class Comparer:
 
         shared.change(documents, DOCUMENTS + job_type, edit)
         return news
-
-
-def _is_secret(shadow: Job) -> bool:
-    """Whether a job was sent with ciphertext: then nobody is told what it has come to."""
-    return MARK.encode() in shadow.message
 
 
 @dataclass(frozen=True, slots=True)
