@@ -4,10 +4,12 @@ import base64
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from milepost.codecs import keyring
+from milepost.codecs.keyfile import read_file
 from milepost.codecs.keyring import (
     Key,
     Keyring,
@@ -16,7 +18,6 @@ from milepost.codecs.keyring import (
     new_entry,
     open_keys,
     path_of,
-    read_file,
 )
 from milepost.errors import ConfigurationError
 
@@ -80,7 +81,10 @@ def test_a_file_of_somebody_else_is_refused(file, monkeypatch):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    for path in (tmp_path, tmp_path / "none.json"):
+    """Nor is waited for what nobody writes into a pipe."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    for path in (tmp_path, tmp_path / "none.json", pipe):
         with pytest.raises(ConfigurationError, match="key file"):
             read_file(str(path))
 
@@ -150,6 +154,28 @@ def test_running_processes_see_keys_come_and_go(monkeypatch):
     assert keys.current().id == "k2"
 
 
+def test_a_source_that_fails_for_a_while_stops_nobody(monkeypatch, caplog):
+    """Whatever it raises: a job that is running goes on with the keys that were read last."""
+    now, answers = [0.0], [text_of(entry("k1", use="current"))]
+    monkeypatch.setattr(keyring.time, "monotonic", lambda: now[0])
+
+    def read():
+        if not answers:
+            raise TimeoutError("vault: s3cret")
+        return answers.pop()
+
+    keys = open_keys(read)
+    assert keys.current().id == "k1"
+    for answer in ([], [None]):
+        answers[:] = answer
+        now[0] += keyring.MAX_AGE + 1
+        assert keys.current().id == "k1"
+    assert caplog.text.count("the keys read before stay in use") == 2
+    assert "s3cret" not in caplog.text
+    with pytest.raises(ConfigurationError, match="TimeoutError"):
+        open_keys(read).current()
+
+
 def test_a_file_is_made_and_added_to(tmp_path):
     """A new current key takes the place of the old one, which stays to decrypt."""
     path = tmp_path / "keys.json"
@@ -167,6 +193,38 @@ def test_a_file_is_made_and_added_to(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["keys.json"]
     with pytest.raises(ConfigurationError, match="has a key 'a' already"):
         add_to_file(str(path), new_entry("a"))
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_adding_a_key_shuts_nobody_out(file, tmp_path, mode):
+    """Workers that run as another user of the file's group read it again; a link stays one."""
+    file.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(file, -1, 4711)
+    before = file.stat()
+    link = tmp_path / "link.json"
+    link.symlink_to(file)
+    add_to_file(str(link), new_entry("more"))
+    after = file.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        *(before.st_mode, before.st_uid, before.st_gid),
+    )
+    assert link.is_symlink()
+    assert [key.id for key in open_keys(f"file:{file}").all()] == ["old", "new", "more"]
+
+
+def test_keys_that_are_added_at_once_are_all_there(tmp_path):
+    """A key that was lost may have encrypted something in the meantime."""
+    path = str(tmp_path / "keys.json")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: add_to_file(path, new_entry(f"k{n}", current=True)), range(40)))
+    assert len(open_keys(f"file:{path}").all()) == 40
+    assert os.listdir(tmp_path) == ["keys.json"]
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path):
+    with pytest.raises(ConfigurationError, match="No such file"):
+        add_to_file(str(tmp_path / "none" / "keys.json"), new_entry("k"))
 
 
 def test_the_path_of_a_source():

@@ -1,6 +1,7 @@
 """Encrypted tasks of the project, which has them where it has keys."""
 
 import functools
+import os
 import time
 
 from celery.exceptions import Reject
@@ -49,6 +50,20 @@ def declare(plain, effect, first_times_error):
             raise KeyError(word)
         except KeyError as exc:
             raise ValueError(word) from exc
+
+    @secret(name="end_secretly", max_crashes=0)
+    def end_secretly(self, word, how):
+        """End as no task should, with the word in every name at hand."""
+        effect("body")
+        self.step(str, word, name=word)
+        if how == "exit":
+            os._exit(3)
+        if how == "group":
+            raise BaseExceptionGroup(word, [KeyboardInterrupt(word)])
+        if how == "replace":
+            raise self.replace(self.app.signature("count_secretly", (word, 1)))
+        for _ in self.iterate(range(600), name=f"{word}-loop"):
+            time.sleep(0.1)
 
     @secret(
         name="retry_secretly",

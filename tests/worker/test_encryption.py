@@ -249,6 +249,46 @@ def test_a_killed_worker_leaves_nothing_readable_and_the_job_goes_on(make_secret
     assert find_canary(site) == set()
 
 
+def test_hard_ends_leave_nothing_readable(make_secret_site, events):
+    """Time limits, a dead process, what is no error, a replacement, and what inspect shows."""
+    site = make_secret_site("redis", short_lease=True)
+    events(site)
+    site.start_worker(options=LOUD, concurrency=1)
+    ends = {
+        "soft": {"soft_time_limit": 1},
+        "hard": {"time_limit": 1},
+        "exit": {},
+        "replace": {},
+    }
+    send = site.app.tasks["end_secretly"].apply_async
+    jobs = {how: send((CANARY, how), **limits) for how, limits in ends.items()}
+    seen = []
+
+    def is_over():
+        inspect = site.app.control.inspect(timeout=0.2)
+        seen.extend([inspect.active(), inspect.reserved(), inspect.query_task(jobs["soft"].id)])
+        return all(site.jobs.get(job.id).status.is_terminal for job in jobs.values())
+
+    wait_until(is_over, "all ends")
+    assert "mp1." in repr(seen)
+    assert CANARY not in repr(seen)
+    errors = {how: site.jobs.get(job.id).error or "" for how, job in jobs.items()}
+    assert "SoftTimeLimitExceeded" in errors["soft"]
+    assert "TimeLimitExceeded" in errors["hard"]
+    assert "CrashLimitError" in errors["exit"]
+    assert find_canary(site) == set()
+
+
+def test_a_group_of_what_ends_processes_leaves_nothing_readable(make_secret_site):
+    """It is no error, and goes up through the pool, which prints it."""
+    site = make_secret_site("redis", short_lease=True)
+    worker = site.start_worker(options=LOUD, concurrency=1)
+    result = site.app.tasks["end_secretly"].delay(CANARY, "group")
+    site.wait_for(result.id, "body", times=2)
+    assert "BaseException" in worker.text()
+    assert find_canary(site) == set()
+
+
 def test_plaintext_is_refused(make_secret_site):
     """What is sent by name, in the clear, fails, and says so."""
     site = make_secret_site("redis")

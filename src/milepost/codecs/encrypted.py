@@ -187,7 +187,7 @@ class Cipher:
         if key is None:
             raise NoKeysError(f"tenant {tenant!r}" if tenant else "encryption")
         found = self._sealers.get(tenant)
-        if found is None or found.key != key:
+        if found is None or (found.key is not key and found.key != key):
             found = self._sealers[tenant] = Sealer(key, self._compress)
         return found
 

@@ -19,12 +19,12 @@ import logging
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from milepost.codecs.keyfile import alone, read_file, replace_file
 from milepost.errors import ConfigurationError
 
 logger = logging.getLogger("milepost")
@@ -158,7 +158,16 @@ class SourcedKeys:
             ConfigurationError: it cannot be read.
         """
         self._read_at = time.monotonic()
-        self._keyring = Keyring(parse(self._read(), self.name, self._unwrap_once))
+        self._keyring = Keyring(parse(self._text(), self.name, self._unwrap_once))
+
+    def _text(self) -> str:
+        try:
+            return self._read()
+        except ConfigurationError:
+            raise
+        except Exception as exc:  # the callable is somebody else's, and so are its words
+            problem = f"{self.name}: it cannot be read: {type(exc).__name__}"
+            raise ConfigurationError(problem) from exc
 
     def _fresh(self) -> Keyring:
         if self._keyring is None or time.monotonic() - self._read_at > MAX_AGE:
@@ -218,33 +227,6 @@ def path_of(source: object) -> str | None:
     return rest.removeprefix("//") if kind == "file" else None
 
 
-def read_file(path: str) -> str:
-    """Return the text of a key file.
-
-    Raises:
-        ConfigurationError: it cannot be read, is no regular file, or others than its owner
-            and group may read it, or others than its owner write it.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigurationError(f"key file {path}: it is no regular file")
-            if found.st_mode & 0o027:
-                raise ConfigurationError(
-                    f"key file {path}: mode {stat.S_IMODE(found.st_mode):o} lets others in: "
-                    f"chmod 600 {path} (640 for a group of its own)"
-                )
-            if found.st_uid not in (0, os.geteuid()):
-                raise ConfigurationError(
-                    f"key file {path}: it belongs to user {found.st_uid}, neither to root nor "
-                    f"to user {os.geteuid()}, who runs this"
-                )
-            return file.read()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"key file {path}: {exc}") from None
-
-
 def parse(text: str, name: str, unwrap: Unwrap) -> list[Key]:
     """Return the keys in a source's text.
 
@@ -263,7 +245,7 @@ def entries_of(text: str, name: str) -> list[dict[str, Any]]:
     """
     try:
         document = json.loads(text)
-    except ValueError:
+    except (TypeError, ValueError):
         document = None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -315,12 +297,18 @@ def add_to_file(path: str, entry: Mapping[str, str]) -> None:
     """Add a key to a key file, in one step; a file that is not there yet is made.
 
     A current key takes the place of the one that was current before, which from then on
-    only decrypts.
+    only decrypts. Who may read the file stays as it is, and two at once lose no key.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has a key of that id.
+        ConfigurationError: the file cannot be read or written, or has a key of that id.
     """
-    entries = entries_of(read_file(path), f"key file {path}") if os.path.exists(path) else []
+    with alone(path) as real:
+        text = read_file(real) if os.path.exists(real) else '{"keys": []}'
+        replace_file(real, _with_entry(entries_of(text, f"key file {path}"), entry, path))
+
+
+def _with_entry(entries: Sequence[Mapping[str, Any]], entry: Mapping[str, str], path: str) -> str:
+    """Return the text of a source with one more entry."""
     if any(other.get("id") == entry["id"] for other in entries):
         raise ConfigurationError(f"key file {path}: it has a key {entry['id']!r} already")
     if entry["use"] == "current":
@@ -330,11 +318,4 @@ def add_to_file(path: str, entry: Mapping[str, str]) -> None:
             else other
             for other in entries
         ]
-    text = json.dumps({"keys": [*entries, dict(entry)]}, indent=2) + "\n"
-    draft = f"{path}.{secrets.token_hex(4)}"
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    return json.dumps({"keys": [*entries, dict(entry)]}, indent=2) + "\n"

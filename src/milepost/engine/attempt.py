@@ -15,6 +15,7 @@ from milepost.errors import (
     CodecError,
     CrashLimitError,
     DecodeError,
+    MilepostError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -223,5 +224,7 @@ def _last_delta(attempt: Attempt) -> Delta:
     try:
         return attempt.journal.pending()
     except Exception as exc:  # of the codec, or of the state model's own code
-        logger.warning("job %s: its last changes are not saved: %s", attempt.job.id, exc)
+        # Words that are not milepost's own may tell what an encrypted task keeps.
+        said = exc if isinstance(exc, MilepostError) else type(exc).__name__
+        logger.warning("job %s: its last changes are not saved: %s", attempt.job.id, said)
         return NOTHING

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost.ciphertext import holds_any
 from milepost.engine.migration import as_people_see_it
 from milepost.engine.plan import Checkpoint
 from milepost.engine.recovery import AGAIN_AFTER
-from milepost.errors import InvalidTransitionError, JobNotFoundError
+from milepost.errors import InvalidTransitionError, JobNotFoundError, MilepostError
 from milepost.history import Act
 from milepost.jobs import Adopting, Handover, JobManager
 from milepost.jobs.queues import payload_of
@@ -163,7 +164,9 @@ class Drain:
         except InvalidTransitionError:
             raise
         except Exception as exc:  # of the other system: one bad job must not keep the rest here
-            why = told(self._app, job.task, f"{type(exc).__name__}: {exc}")
+            hush = _is_foreign(exc) and holds_any(job.message)
+            said = type(exc).__name__ if hush else f"{type(exc).__name__}: {exc}"
+            why = told(self._app, job.task, said)
             logger.warning("job %s cannot be handed over: %s", job.id, why)
             drained.left[job.id] = f"paused, it cannot be handed over: {why}"
         return False
@@ -185,6 +188,11 @@ class Drain:
         task = self._app.tasks.get(job.task)
         runtime = runtime_of(self._app) if task is None else runtime_for(task)
         return as_people_see_it(runtime.codec, runtime.store.load(job.id))
+
+
+def _is_foreign(exc: Exception) -> bool:
+    """Whether an error has words of another system, which was given what a job has encrypted."""
+    return not isinstance(exc, MilepostError)
 
 
 def is_drained(job: Job) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from milepost.ciphertext import HIDDEN, holds_any
 from milepost.documents import Documents
 from milepost.errors import InvalidTransitionError, JobNotFoundError
 from milepost.events import ShadowCompared
@@ -33,8 +34,6 @@ REMEMBERED = 3 * BATCH
 """Ids that are kept of shadow runs that were counted."""
 EXAMPLES = 20
 """Differences that are kept in full."""
-DIFFER = "results differ: "
-"""What stands before a difference while it is asked who may be told of it."""
 LENGTH = 300
 """Characters of a difference that are kept."""
 ENDED = frozenset(status for status in JobStatus if status.is_terminal)
@@ -167,8 +166,8 @@ class Comparer:
         difference = self._difference(theirs, self._result_here(shadow))
         if difference is None:
             return _Compared(original, shadow.id, "same")
-        said = told(self._app, shadow.task, f"{DIFFER}{difference}").removeprefix(DIFFER)
-        return _Compared(original, shadow.id, "different", said[:LENGTH])
+        said = HIDDEN if holds_any(shadow.message) else difference[:LENGTH]
+        return _Compared(original, shadow.id, "different", said)
 
     def _difference(self, theirs: Any, ours: Any) -> str | None:
         failed = [isinstance(one, _Failed) for one in (theirs, ours)]

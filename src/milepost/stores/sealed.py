@@ -66,11 +66,20 @@ class Names:
         self.plain: set[str] = set()
         self._hash = blake2s(key=self.key, digest_size=NAME_BYTES)
 
-    def stored(self, name: bytes) -> str:
-        """Return the name under which a field is stored."""
+    def stored(self, name: bytes) -> bytes:
+        """Return the name under which a field is stored, in the bytes of its characters."""
         hashed = self._hash.copy()
         hashed.update(name)
-        return b2a_base64(hashed.digest(), newline=False).decode()
+        return b2a_base64(hashed.digest(), newline=False)
+
+    def all_stored(self, names: Iterable[str]) -> list[str]:
+        """Return every name under which fields may be stored, also from before encryption."""
+        found = []
+        for name in names:
+            found.append(self.stored(name.encode("utf-8", "surrogatepass")).decode())
+            if name in self.plain:
+                found.append(name)
+        return found
 
 
 class SealedStore:
@@ -179,39 +188,36 @@ class SealedStore:
     # -- sealing ---------------------------------------------------------------------------
 
     def _sealed(self, lease: Lease, delta: Delta) -> Delta:
-        if not delta:
-            return delta
-        job_id = lease.job_id
-        names = self._names_of(job_id)
-        writes = self._sealed_fields(job_id, delta.writes, lease.fence) if delta.writes else {}
-        deletes = [name for name in delta.writes if name in names.plain]
-        for name in delta.deletes:
-            deletes.append(names.stored(name.encode("utf-8", "surrogatepass")))
-            if name in names.plain:
-                deletes.append(name)
-        progress = delta.progress
+        names = self._names_of(lease.job_id)
+        writes, deletes, progress = delta.writes, delta.deletes, delta.progress
+        if deletes or names.plain:
+            deletes = [*(n for n in writes if n in names.plain), *names.all_stored(deletes)]
+        if writes:
+            writes = self._sealed_fields(names, writes, lease.fence)
         if progress is not None and progress.message:
-            words = seal_words(self._sealer_or_none(), job_id, self._task, progress.message)
+            sealer = self._sealer_or_none()
+            words = seal_words(sealer, lease.job_id, self._task, progress.message)
             progress = replace(progress, message=words)
         return Delta(writes, deletes, progress)
 
     def _sealed_fields(
-        self, job_id: str, fields: Mapping[str, bytes], fence: int
+        self, names: Names, fields: Mapping[str, bytes], fence: int
     ) -> dict[str, bytes]:
-        names, seal, sealed = self._names_of(job_id), self._current().seal, {}
+        place, stored, seal, sealed = names.place, names.stored, self._current().seal, {}
         for name, data in fields.items():
             plain = name.encode("utf-8", "surrogatepass")
-            field = names.stored(plain)
+            field = stored(plain)
             content = len(plain).to_bytes(4, "big") + plain + data
-            sealed[field] = seal(names.place + field.encode(), content, fence)
+            sealed[field.decode()] = seal(place + field, content, fence)
         if not names.is_saved:
-            sealed[NAMES] = seal(names.place + NAMES.encode(), names.key, fence)
+            sealed[NAMES] = seal(place + NAMES.encode(), names.key, fence)
         return sealed
 
     def _names_of(self, job_id: str) -> Names:
         found = self._names.get(job_id)
         if found is None:
-            found = self._names[job_id] = Names(self._place(job_id))
+            # Two threads may make the first checkpoint: one key to the names has to win.
+            found = self._names.setdefault(job_id, Names(self._place(job_id)))
         return found
 
     def _place(self, job_id: str) -> bytes:
@@ -258,7 +264,8 @@ class SealedStore:
         """As the inner store does; what is written is encrypted for the job's next attempt."""
         if writes:
             self.load(job_id)  # the key to its names
-            writes = self._sealed_fields(job_id, writes, self._inner.get(job_id).fence)
+            fence = self._inner.get(job_id).fence
+            writes = self._sealed_fields(self._names_of(job_id), writes, fence)
         return self._shown(self._inner.resume(job_id, by=by, writes=writes))
 
     def wake(self, job_id: str, *, by: str = "") -> Job:
@@ -269,9 +276,7 @@ class SealedStore:
     ) -> Job:
         """As the inner store does; the names to drop are plain ones, of a job that was loaded."""
         if drop:
-            names = self._names_of(job_id)
-            hashed = [names.stored(name.encode("utf-8", "surrogatepass")) for name in drop]
-            drop = [*hashed, *(name for name in drop if name in names.plain)]
+            drop = self._names_of(job_id).all_stored(drop)
         return self._shown(self._inner.reopen(job_id, act, drop=drop, by=by))
 
     def exchange(self, job_id: str, swaps: Sequence[Swap]) -> int:

@@ -52,6 +52,11 @@ class _PutBack(Reject, Ignore):
     """A Reject that ``autoretry_for`` lets through: nothing has run that could be retried."""
 
 
+def is_put_back(exc: BaseException) -> bool:
+    """Whether an error gives a delivery of which nothing has run back to the broker."""
+    return isinstance(exc, _PutBack)
+
+
 class ThrowawayStore(MemoryStore):
     """Keeps the journal of an eager or direct call, and is gone with it.
 

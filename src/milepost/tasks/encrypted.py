@@ -147,10 +147,10 @@ class EncryptedTask(CheckpointableTask):
             EncryptedDataError: not the one that is needed, or the ciphertext was changed.
         """
         if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
-            return args, kwargs
+            return self._in_the_clear(tuple(args), dict(kwargs), None)
         data = tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
-        found: tuple[Any, Any] = codec_of(self.app, self).decode(data)
-        return found
+        given, named = codec_of(self.app, self).decode(data)
+        return tuple(given), named
 
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Let them pass: they were checked before they were encrypted, by who has the key."""

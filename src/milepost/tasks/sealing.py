@@ -6,7 +6,7 @@ parked. The outer one turns the result, and every error, into ciphertext before 
 
 import functools
 import inspect
-from typing import Any
+from typing import Any, cast
 
 from celery._state import get_current_worker_task
 from celery.exceptions import Ignore, Reject, Retry
@@ -20,16 +20,18 @@ from milepost.errors import (
     EncryptedDataError,
     EncryptedFailureError,
     KeyUnknownError,
-    MilepostError,
     NoKeysError,
     PlaintextError,
     TamperedError,
 )
 from milepost.runtime import cipher_of
-from milepost.tasks.carrying import is_inside
+from milepost.tasks.carrying import is_inside, is_put_back
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
 from milepost.tasks.verdict import describe
+
+_NOBODYS_OWN = frozenset({"builtins", "asyncio.exceptions", "celery.exceptions"})
+"""Modules whose exceptions have no words but those they are given."""
 
 
 class Delivered:
@@ -160,19 +162,26 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
     if isinstance(exc, Retry):
         cause = None if facts.exc is None else _failure(task, request, facts.exc)
         return Retry(None, cause, facts.when, facts.is_eager, facts.sig)
+    if is_put_back(exc):
+        return exc.with_traceback(None)  # nothing has run, and it tells of the store only
     if isinstance(exc, Reject):
-        unclaimed = isinstance(facts.reason, MilepostError)
-        return Reject(facts.reason if unclaimed else "rejected", requeue=facts.requeue)
+        return Reject("rejected", requeue=facts.requeue)
     if isinstance(exc, Ignore):
         return Ignore(f"job {request.id} stopped")
     if isinstance(exc, Exception):
         return _failure(task, request, exc)
-    exc.args = exc.args if all(type(arg) is int for arg in exc.args) else ()
+    return _bare(exc)
+
+
+def _bare(exc: BaseException) -> BaseException:
+    """Return what ends the process as an exception would, without a word of it.
+
+    It is of the nearest class that Python or Celery has; an exit keeps its code.
+    """
+    kind: Any = next(cls for cls in type(exc).__mro__ if cls.__module__ in _NOBODYS_OWN)
     if isinstance(exc, SystemExit):
-        exc.code = exc.code if isinstance(exc.code, int | None) else 1
-    exc.__cause__ = exc.__context__ = None
-    bare: BaseException = exc.with_traceback(None)
-    return bare
+        return cast(SystemExit, kind(exc.code if isinstance(exc.code, int | None) else 1))
+    return BaseException() if kind is BaseExceptionGroup else cast(BaseException, kind())
 
 
 def _failure(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
@@ -226,6 +235,7 @@ def _disguised(kind: Any) -> Any:
         "__init__": fill,
         "__reduce__": lambda self: (EncryptedFailureError, self.args),
         "__str__": EncryptedFailureError.__str__,
+        "__repr__": EncryptedFailureError.__repr__,
     }
     try:
         disguised: Any = type("EncryptedFailureError", (EncryptedFailureError, kind), members)
