@@ -48,14 +48,19 @@ def unpack(message: bytes, app: Any) -> Signature[Any]:
     """
     head, _, body = message.partition(b"\n")
     kind, encoding = head.decode().split(" ", 1)
-    _refuse_pickle(kind, runtime_of(app).settings.allow_pickle)
+    _refuse_pickle(kind, lambda: may_pickle(app))
     data = serialization.loads(body, kind, encoding, accept={kind})
     signature: Signature[Any] = Signature.from_dict(data, app=app)
     return signature
 
 
-def _refuse_pickle(serializer: str | None, is_allowed: bool) -> None:
-    if is_pickle(serializer) and not is_allowed:
+def may_pickle(app: Any) -> bool:
+    """Whether an app may read, and send, what is pickled."""
+    return runtime_of(app).settings.allow_pickle
+
+
+def _refuse_pickle(serializer: str | None, is_allowed: Callable[[], bool]) -> None:
+    if is_pickle(serializer) and not is_allowed():
         raise ConfigurationError(
             "a job's message is pickled: use JSON, or Milepost(app, allow_pickle=True) where "
             "nobody else can write to the broker and the store"
@@ -70,7 +75,7 @@ def rewritten(message: bytes, change: Callable[[Any], Any], *, allow_pickle: boo
     """
     head, _, body = message.partition(b"\n")
     kind, encoding = head.decode().split(" ", 1)
-    _refuse_pickle(kind, allow_pickle)
+    _refuse_pickle(kind, lambda: allow_pickle)
     data = serialization.loads(body, kind, encoding, accept={kind})
     return pack(change(data), serialization.registry.type_to_name[kind])  # type: ignore[attr-defined]
 
@@ -81,8 +86,8 @@ def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
     Raises:
         ConfigurationError: it would be pickled, and the app does not allow that.
     """
-    allowed = runtime_of(task.app).settings.allow_pickle
-    _refuse_pickle(options.get("serializer") or task.serializer, allowed)
+    serializer = options.get("serializer") or task.serializer
+    _refuse_pickle(serializer, lambda: may_pickle(task.app))
     dump_models = task._dump_pydantic_arguments
     if dump_models is not None and options.get("serializer") != "pickle":
         args, kwargs = dump_models(args, kwargs)
