@@ -56,7 +56,7 @@ NEVER_WITH_THE_FACE = {
     *("pybreaker", "pydantic", "redis", "rich", "sqlalchemy", "structlog", "tenacity"),
 }
 NEVER_WITH_THE_NAMES = {
-    *("aiolimiter", "cryptography", "httpx", "pybreaker", "tenacity"),
+    *("aiolimiter", "cryptography", "httpx", "pluggy", "pybreaker", "tenacity"),
     *("anthropic", "celery.worker", "fakeredis", "fastapi", "hiredis", "openai", "opentelemetry"),
     *("openfeature", "orjson", "psycopg", "pydantic", "redis", "rich", "sqlalchemy"),
     "milepost.integrations",

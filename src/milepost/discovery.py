@@ -9,13 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
-import pluggy
-from pluggy import PluginValidationError
-
-from milepost import hookspecs
+from milepost import extras
 from milepost.errors import ConfigurationError, MilepostWarning
 from milepost.jobtype import JobType
-from milepost.plugins import Brought, Factory, Plugin, Plugins, PluginState
+from milepost.plugins import PROJECT, Brought, Factory, Plugin, Plugins, PluginState
 from milepost.stores import SCHEMES
 from milepost.tasks.base import BaseTask
 
@@ -75,7 +72,7 @@ def load_plugins(given: Sequence[object], *, blocked: Sequence[str], strict: boo
 
 @cache
 def _entry_points() -> tuple[EntryPoint, ...]:
-    return tuple(sorted(entry_points(group=hookspecs.PROJECT), key=lambda e: (e.name, e.value)))
+    return tuple(sorted(entry_points(group=PROJECT), key=lambda e: (e.name, e.value)))
 
 
 def _installed() -> Iterable[_Candidate]:
@@ -108,13 +105,15 @@ def _ask(candidate: _Candidate) -> dict[str, Any]:
 
     Each plugin has a manager of its own, so that a mistake is never put down to another one.
     """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    # Loaded for the first plugin: an application without any does not pay for them.
+    pluggy = extras.load("pluggy", "")
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(extras.load("milepost.hookspecs", ""))
     loaded = candidate.load()
     try:
         manager.register(loaded, name=candidate.plugin.name)
         manager.check_pending()
-    except PluginValidationError as exc:
+    except pluggy.PluginValidationError as exc:
         raise ConfigurationError(f"{candidate.plugin}: {' '.join(str(exc).split())}") from exc
     told = {}
     for kind in (JOB_TYPES, *NAMED):

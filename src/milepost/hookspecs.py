@@ -20,13 +20,11 @@ import pluggy
 from milepost.codec import Codec
 from milepost.jobtype import JobType
 from milepost.observer import Observer
+from milepost.plugins import PROJECT
 from milepost.security.permissions import Policy
 from milepost.settings import Settings
 from milepost.store import Store
 from milepost.tasks.base import BaseTask
-
-PROJECT = "milepost"
-"""The name of pluggy's project, and of the group of entry points."""
 
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as the implementation of the hook that it is called as."""

@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 
 from milepost.errors import ConfigurationError
 
+PROJECT = "milepost"
+"""The name of pluggy's project, and of the group of entry points."""
+
 Factory: TypeAlias = Callable[..., Any]
 """Makes what a plugin brings; its hook's docstring says of what arguments."""
 
