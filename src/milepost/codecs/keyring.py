@@ -210,8 +210,8 @@ def open_keys(source: Source, *, unwrap: Unwrap | None = None) -> KeyProvider:
     if callable(source):
         return SourcedKeys(source, "the callable that was given for keys", unwrap)
     kind, _, rest = str(source).partition(":")
-    if kind == "file" and rest:
-        path = rest.removeprefix("//")
+    path = path_of(source)
+    if path is not None and rest:
         return SourcedKeys(lambda: read_file(path), f"key file {path}", unwrap)
     if kind == "env" and rest:
         return SourcedKeys(lambda: _from_environment(rest), f"variable {rest}", unwrap)
