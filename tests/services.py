@@ -3,6 +3,7 @@
 A missing binary skips the test locally and fails it where ``CI=true``.
 """
 
+import importlib
 import os
 import pwd
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,6 +35,15 @@ def require_binary(name: str) -> str:
     if path is None:
         missing(f"{name} is not installed")
     return str(path)
+
+
+def require_module(name: str) -> ModuleType:
+    """Import an optional module, or skip (in CI: fail) the test that needs it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        missing(f"{name} is not installed")
+        raise
 
 
 def missing(reason: str) -> None:

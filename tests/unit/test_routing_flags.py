@@ -14,6 +14,7 @@ from milepost.routing.openfeature import OpenFeatureFlags
 from milepost.routing.rules import KEPT_FOR, StoredFlags
 from milepost.stores.memory import MemoryStore
 from milepost.testing import FakeClock
+from services import require_module
 
 
 @pytest.fixture
@@ -231,8 +232,8 @@ def test_what_cannot_be_switched(make, flag, share):
 
 @pytest.fixture
 def provider():
-    api = pytest.importorskip("openfeature.api")
-    memory = pytest.importorskip("openfeature.provider.in_memory_provider")
+    api = require_module("openfeature.api")
+    memory = require_module("openfeature.provider.in_memory_provider")
     yield lambda flags: api.set_provider(
         memory.InMemoryProvider(
             {
