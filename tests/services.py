@@ -4,6 +4,7 @@ A missing binary skips the test locally and fails it where ``CI=true``.
 """
 
 import importlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -44,6 +45,15 @@ def require_module(name: str) -> ModuleType:
     except ModuleNotFoundError:
         missing(f"{name} is not installed")
         raise
+
+
+def require_data(name: str) -> None:
+    """Find a package that is read for its data alone, or skip (in CI: fail) the test.
+
+    It is not imported: its own module may need packages that its data does not.
+    """
+    if importlib.util.find_spec(name) is None:
+        missing(f"{name} is not installed")
 
 
 def missing(reason: str) -> None:

