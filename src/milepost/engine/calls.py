@@ -15,12 +15,9 @@ from typing import Any
 from milepost.budget import Budget, Estimate, Spend
 from milepost.engine.journal import Journal
 from milepost.engine.scope import ANSWER, BUDGET, SENT, SPEND
+from milepost.engine.work import Attempt
 from milepost.errors import StepResultError, ValueTooLargeError
-from milepost.interrupts import Cancel, Superseded
 from milepost.llm import Usage
-
-VOID = (Cancel, Superseded)
-"""Interrupts after which no answer is worth waiting for."""
 
 
 class Calls:
@@ -220,3 +217,11 @@ def _left(mark: str, failures: int, estimate: Estimate, *, sent: bool) -> dict[s
         "money": f"{estimate.money:f}",
         "sent": sent,
     }
+
+
+def calls_of(attempt: Attempt) -> Calls:
+    """Return the calls of an attempt, loaded on first use."""
+    if attempt.flights is None:
+        attempt.flights = Calls(attempt.journal)
+    assert isinstance(attempt.flights, Calls)
+    return attempt.flights

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import get_ident
-from typing import Any
+from typing import Any, Protocol
 
-from milepost.engine.calls import VOID, Calls
 from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased
 from milepost.engine.loops import Loop
@@ -17,7 +16,7 @@ from milepost.errors import (
     LeaseLostError,
     NotTransactionalError,
 )
-from milepost.interrupts import Interrupt
+from milepost.interrupts import Cancel, Interrupt, Superseded
 from milepost.model import (
     NOTHING,
     Granted,
@@ -26,6 +25,17 @@ from milepost.model import (
 )
 from milepost.runtime import Runtime
 from milepost.transactional import Transactional
+
+VOID = (Cancel, Superseded)
+"""Interrupts after which no answer is worth waiting for."""
+
+
+class Flights(Protocol):
+    """What a body has under way elsewhere."""
+
+    async def until_landed(self) -> None:
+        """Wait until all of it has ended, and that is noted."""
+        ...
 
 
 class Attempt:
@@ -55,24 +65,18 @@ class Attempt:
         self.forsaken = False
         self.thread = get_ident()
         """The thread that runs the body: what it records is for no other to touch."""
-        self._calls: Calls | None = None
+        self.flights: Flights | None = None
+        """What must land before the body is left; see :func:`milepost.engine.calls.calls_of`."""
         self._state: State | None = None
 
     @property
     def fence(self) -> int:
         return self.leased.lease.fence
 
-    @property
-    def calls(self) -> Calls:
-        """The job's calls that cost money, loaded on first use."""
-        if self._calls is None:
-            self._calls = Calls(self.journal)
-        return self._calls
-
     async def land(self, stop: Interrupt) -> None:
         """Let calls in flight end before an interrupt stops the body, where they are of use."""
-        if self._calls is not None and not isinstance(stop, VOID):
-            await self._calls.until_landed()
+        if self.flights is not None and not isinstance(stop, VOID):
+            await self.flights.until_landed()
 
     def state(self, model: Any) -> Any:
         """Return the task's state object, loaded on first use."""

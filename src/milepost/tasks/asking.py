@@ -16,6 +16,7 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from milepost.budget import Budget, Estimate
+from milepost.engine.calls import calls_of
 from milepost.engine.work import Attempt
 from milepost.errors import (
     CallRefusedError,
@@ -94,7 +95,7 @@ class Asker:
 
     def __init__(self, terms: Terms, attempt: Attempt) -> None:
         self.terms = terms
-        self.calls = attempt.calls
+        self.calls = calls_of(attempt)
         self.stopping: BaseException | None = None
         self._clock = attempt.runtime.clock
 
@@ -324,10 +325,7 @@ def _wait(question: Question, state: RetryCallState) -> float:
 
 
 def _is_free(exc: BaseException) -> bool:
-    """Whether a call that failed so was certainly not billed.
-
-    Of what is no error of the client's nobody knows.
-    """
+    """Whether a call that failed so was certainly not billed: only a client's errors tell."""
     return isinstance(exc, LLMError) and not isinstance(exc, LLMAnswerLostError)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from milepost.budget import Budget, Spend
+from milepost.engine.calls import calls_of
 from milepost.engine.scope import Scope
 from milepost.engine.work import Attempt
 from milepost.errors import CheckpointError, ConfigurationError, LLMPriceUnknownError
@@ -75,6 +76,8 @@ class LLMTask(CheckpointableTask):
     llm_changed: ClassVar[str] = "error"
     llm_redact: ClassVar[Callable[[str], str] | None] = None
     milepost_is_async: ClassVar[bool] = False
+    milepost_runs_a_loop: ClassVar[bool] = True
+    """Whatever its body is; a worker reads it here, and so need not load this module."""
     resultrepr_maxsize = 0
     """Celery would log what the task returns, and that may be an answer."""
 
@@ -194,7 +197,7 @@ class LLMTask(CheckpointableTask):
     @property
     def llm_spend(self) -> Spend:
         """What the calls of this job have cost so far, over all attempts."""
-        return self.attempt.calls.spend
+        return calls_of(self.attempt).spend
 
     def llm_tenant(self) -> str:
         """Return whose limit the running job counts under; override it where there are several."""

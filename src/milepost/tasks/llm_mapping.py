@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from milepost.engine.calls import VOID
 from milepost.engine.journal import NEVER, Journal
 from milepost.engine.loops import check_key
 from milepost.engine.scope import Scope
+from milepost.engine.work import VOID
 from milepost.errors import LLMError
 from milepost.llm import LLMResponse
 from milepost.tasks.asking import Asker
