@@ -21,7 +21,7 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "ciphertext", "clock", "errors", "history", "jobtype", "model", "query"),
+    ("_version", "ciphertext", "clock", "errors", "face", "history", "jobtype", "model", "query"),
     (
         *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
         *("llm", "observer", "plugins", "settings", "store", "transactional"),
@@ -43,7 +43,7 @@ TOO_LONG: dict[str, int] = {}
 LONGEST = 350
 
 LOADS_BY_NAME = {
-    "milepost": "the face, whose names load on first use",
+    "milepost.face": "what packages offer, which loads on first use",
     "milepost.extras": "what may not be installed",
     "milepost.codecs.classes": "the classes that stored values name",
 }
@@ -62,6 +62,20 @@ NEVER_WITH_THE_NAMES = {
     "milepost.integrations",
     *("milepost.stores.redis", "milepost.stores.sql", "milepost.testing"),
 }
+STAND_EMPTY = ("codecs", "engine", "events", "jobs", "llms", "routing", "security")
+"""Packages of which an application has no more than the face until it uses them."""
+LOADED_ALL_THE_SAME = {
+    *("milepost.codecs.json", "milepost.codecs.forms", "milepost.codecs.classes"),
+    "milepost.security.serializers",
+}
+"""What is in them and needed at once: the codec of every value, and what is refused at the door."""
+NEVER_WITH_THE_WORKER = {
+    *("milepost.budget", "milepost.llm", "milepost.tasks.llm", "milepost.engine.calls"),
+    *("milepost.codecs.encrypted", "milepost.tasks.encrypted", "milepost.stores.sealed"),
+    *("milepost.routing.bundle", "milepost.jobs.manager", "milepost.integrations.cli"),
+    *("milepost.security.validation", "milepost.tasks.sealing", "pybreaker"),
+}
+"""What a worker goes without unless one of its tasks, or its application, uses it."""
 
 
 @cache
@@ -88,7 +102,12 @@ def floor_of(module: str) -> int | None:
 def imports_of(module: str) -> set[str]:
     """Return the modules of milepost that a module's source imports, at any depth of code."""
     found = set()
-    for node in ast.walk(tree_of(module)):
+    stub = modules()[module].with_suffix(".pyi")  # of a face: what it may come to load
+    nodes = [
+        *ast.walk(tree_of(module)),
+        *(ast.walk(ast.parse(stub.read_text())) if stub.exists() else ()),
+    ]
+    for node in nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -178,16 +197,54 @@ def test_no_room_for_leftovers() -> None:
 # -- the face ------------------------------------------------------------------------------
 
 
-def test_the_face_is_what_loads() -> None:
-    """``__all__`` is sorted, each of its names loads, and no other does."""
-    assert milepost.__all__ == sorted(milepost.__all__)
-    assert set(milepost.__all__) == set(milepost._HOME)
-    assert dir(milepost) == milepost.__all__
-    for name in milepost.__all__:
-        loaded = getattr(milepost, name)
-        assert name == "__version__" or loaded.__name__ == name
+FACES = sorted(name for name, path in modules().items() if path.with_suffix(".pyi").exists())
+
+
+def stubbed(package: str) -> tuple[dict[str, str], list[str]]:
+    """Return what the stub of a package says: where each name is from, and ``__all__``."""
+    homes, offered = {}, []
+    for node in ast.parse(modules()[package].with_suffix(".pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                homes[alias.name] = inner if inner in modules() else str(node.module)
+        else:
+            assert isinstance(node, ast.Assign), f"{package}: a stub of imports and __all__ only"
+            offered = ast.literal_eval(node.value)
+    return homes, offered
+
+
+def test_stubs_stand_beside_faces() -> None:
+    """Each package that makes itself a face has a stub, and no other module has one."""
+    calls = {m for m in modules() if "face(__name__" in modules()[m].read_text()}
+    assert set(FACES) == calls
+    assert {path.with_suffix(".py") for path in SOURCE.rglob("*.pyi")} <= set(modules().values())
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_a_face_is_what_loads(package: str) -> None:
+    """What a package offers is what its stub types, each name loads, and no other does."""
+    found = importlib.import_module(package)
+    table = {name: f"{package}.{home}" for home, names in found._HOMES.items() for name in names}
+    homes, offered = stubbed(package)
+    assert table == homes
+    assert found.__all__ == dir(found) == sorted(offered)
+    for name, home in homes.items():
+        module = importlib.import_module(home)
+        assert getattr(found, name) is (
+            module if home == f"{package}.{name}" else vars(module)[name]
+        )
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = milepost.nothing
+        _ = found.nothing
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_a_face_gives_all_that_a_star_asks_for(package: str) -> None:
+    """``from milepost.routing import *`` brings every name, also the first time."""
+    loaded_by(
+        f"from {package} import *\nimport {package} as found\n"
+        "assert set(found.__all__) <= {*globals()}"
+    )
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -201,13 +258,42 @@ def test_the_face_loads_nothing() -> None:
     """``import milepost`` brings no dependency at all, not even Celery."""
     loaded = loaded_by("import milepost")
     assert not NEVER_WITH_THE_FACE & loaded
-    assert {name for name in loaded if name.startswith("milepost")} == {"milepost"}
+    assert {name for name in loaded if name.startswith("milepost")} == {"milepost", "milepost.face"}
+
+
+APP = """
+from celery import Celery
+from milepost import CheckpointableTask, Milepost
+app = Celery("shop", broker="redis://127.0.0.1/0")
+milepost = Milepost(app)
+
+@app.task(base=CheckpointableTask, bind=True, name="backfill")
+def backfill(self, table):
+    ...
+"""
 
 
 def test_the_names_load_nothing_optional() -> None:
     """The two names everybody imports bring no driver, no pydantic and no worker."""
     loaded = loaded_by("from milepost import CheckpointableTask, Milepost")
     assert not NEVER_WITH_THE_NAMES & loaded
+
+
+def test_an_application_loads_no_room_that_it_does_not_use() -> None:
+    """With a durable task and nothing more it has the faces of most packages, and no inside."""
+    empty = tuple(f"milepost.{package}." for package in STAND_EMPTY)
+    inside = {name for name in loaded_by(APP) if name.startswith(empty)}
+    assert inside - LOADED_ALL_THE_SAME == set()
+
+
+def test_a_worker_loads_what_it_carries_jobs_with() -> None:
+    """All of the engine is there before the pool is forked, and nothing that no task uses."""
+    loaded = loaded_by(f"""{APP}
+app.conf.worker_pool = "solo"
+app.WorkController().blueprint.apply
+""")
+    assert {"milepost.engine.attempt", "milepost.engine.loops", "milepost.stores.redis"} <= loaded
+    assert NEVER_WITH_THE_WORKER & loaded == set()
 
 
 # -- errors --------------------------------------------------------------------------------

@@ -3,45 +3,18 @@
 The face of the package. Names load on first use, so that ``import milepost`` costs nothing.
 """
 
-import importlib
-from typing import Any
+from milepost.face import face
 
-_HOME = {
-    "BaseTask": "milepost.tasks.base",
-    "CheckpointableTask": "milepost.tasks.checkpointable",
-    "EncryptedTask": "milepost.tasks.encrypted",
-    "Job": "milepost.model",
-    "JobStatus": "milepost.model",
-    "LLMTask": "milepost.tasks.llm",
-    "Milepost": "milepost.app",
-    "MilepostError": "milepost.errors",
-    "Progress": "milepost.model",
-    "Sensitive": "milepost.tasks.sensitive",
-    "__version__": "milepost._version",
+_HOMES = {
+    "_version": ("__version__",),
+    "app": ("Milepost",),
+    "errors": ("MilepostError",),
+    "model": ("Job", "JobStatus", "Progress"),
+    "tasks.base": ("BaseTask",),
+    "tasks.checkpointable": ("CheckpointableTask",),
+    "tasks.encrypted": ("EncryptedTask",),
+    "tasks.llm": ("LLMTask",),
+    "tasks.sensitive": ("Sensitive",),
 }
 
-__all__ = [
-    "BaseTask",
-    "CheckpointableTask",
-    "EncryptedTask",
-    "Job",
-    "JobStatus",
-    "LLMTask",
-    "Milepost",
-    "MilepostError",
-    "Progress",
-    "Sensitive",
-    "__version__",
-]
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOME[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(importlib.import_module(home), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = face(__name__, _HOMES)

@@ -4,27 +4,24 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 
+import milepost.jobs
+import milepost.routing
+from milepost import codecs, security
 from milepost.clock import Clock, SystemClock
 from milepost.codec import Codec
-from milepost.codecs.encrypted import Cipher
 from milepost.codecs.json import JsonCodec
-from milepost.codecs.keyring import KeyProvider, Source, open_keys
 from milepost.discovery import load_plugins
 from milepost.errors import ConfigurationError
-from milepost.jobs import CeleryJobManager, rotation
 from milepost.observer import Emitter, Observer
 from milepost.registry import ATTRIBUTE as REGISTRY
 from milepost.registry import TaskRegistry
-from milepost.routing import FeatureFlags, JobRouter, MigrationTracker, RollbackManager, Routing
-from milepost.routing.bundle import ATTRIBUTE as ROUTING
-from milepost.routing.bundle import RoutingRuntime, put_together
-from milepost.runtime import ATTRIBUTE, CIPHER, Runtime
-from milepost.security.permissions import Permissions, Policy
+from milepost.runtime import ATTRIBUTE, CIPHER, OVERSEER, ROUTING, Runtime
 from milepost.security.serializers import refuse_pickle
 from milepost.settings import Settings, read_settings
 from milepost.store import Store
@@ -69,12 +66,12 @@ class Milepost:
         *,
         store: str | Store | None = None,
         codec: str | Codec | None = None,
-        keys: Source | None = None,
+        keys: "codecs.Source | None" = None,
         observers: Sequence[Observer] = (),
-        policy: str | Policy | None = None,
+        policy: "str | security.Policy | None" = None,
         plugins: Sequence[object] = (),
         clock: Clock | None = None,
-        routing: Routing | None = None,
+        routing: "milepost.routing.Routing | None" = None,
         **settings: Any,
     ) -> None:
         if getattr(app, ATTRIBUTE, None) is not None:
@@ -94,17 +91,16 @@ class Milepost:
         self._policy = self._made("permission_policies", policy)
         self._observers = tuple(observers)
         self._clock = clock or SystemClock()
-        self._cipher: Cipher | None = None
+        self._cipher: codecs.Cipher | None = None
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
         self.registry = TaskRegistry(app)
         for brought in self.plugins.job_types:
             self.registry.bring(brought.what, brought.owner)
-        self.jobs = CeleryJobManager(app)
         self._make_cipher(early)  # fail where the mistake is made
-        self._routing = put_together(
-            app, self._named(routing or Routing()), self.registry, self._provide
-        )
+        self._routing: milepost.routing.RoutingRuntime | None = None
+        if routing is not None:  # as above
+            self._routing = self._put_together(routing)
         self._serve(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
         if app.configured:
@@ -124,35 +120,43 @@ class Milepost:
         """The store in use."""
         return self._provide().store
 
+    @cached_property
+    def jobs(self) -> "milepost.jobs.CeleryJobManager":
+        """The jobs that Celery runs: make them, find them, steer them."""
+        return milepost.jobs.CeleryJobManager(self.app)
+
     @property
-    def router(self) -> JobRouter:
+    def router(self) -> "milepost.routing.JobRouter":
         """Where jobs are created while two systems run them."""
-        return self._routing.router
+        return self._provide_routing().router
 
     @property
-    def flags(self) -> FeatureFlags:
+    def flags(self) -> "milepost.routing.FeatureFlags":
         """The feature flags, which decide where jobs go."""
-        return self._routing.flags
+        return self._provide_routing().flags
 
     @property
-    def migrations(self) -> MigrationTracker:
+    def migrations(self) -> "milepost.routing.MigrationTracker":
         """How far each job type is on its way to Celery."""
-        return self._routing.migrations
+        return self._provide_routing().migrations
 
     @property
-    def rollbacks(self) -> RollbackManager:
+    def rollbacks(self) -> "milepost.routing.RollbackManager":
         """The way back."""
-        return self._routing.rollbacks
+        return self._provide_routing().rollbacks
 
     def _made(self, kind: str, given: Any) -> Any:
         """Return what was given, or what a plugin makes under that name."""
         return self.plugins.make(kind, given) if isinstance(given, str) else given
 
-    def _named(self, routing: Routing) -> Routing:
-        """Return what was said of routing, with what plugins make in place of their names."""
+    def _put_together(
+        self, routing: "milepost.routing.Routing"
+    ) -> "milepost.routing.RoutingRuntime":
+        """Return the routing of this app, with what plugins make in place of their names."""
         sources = [self._made("flag_sources", source) for source in routing.flags]
         legacy = self._made("legacy_managers", routing.legacy)
-        return replace(routing, legacy=legacy, flags=sources)
+        said = replace(routing, legacy=legacy, flags=sources)
+        return milepost.routing.put_together(self.app, said, self.registry, self._provide)
 
     def _serve_twins(self) -> None:
         """In a spawned pool process, serve the app that Celery brings there by pickle too.
@@ -173,6 +177,7 @@ class Milepost:
         setattr(app, ATTRIBUTE, self._provide)
         setattr(app, REGISTRY, self.registry)
         setattr(app, ROUTING, self._provide_routing)
+        setattr(app, OVERSEER, self._provide_overseer)
         setattr(app, CIPHER, self._provide_cipher)
         app.milepost_codec = self._codec
         if app.finalized:
@@ -183,27 +188,36 @@ class Milepost:
     def _make_tasks(self, sender: Any, **_: Any) -> None:
         """Make the tasks that are declared by their classes, once the app has the others."""
         self.registry.make_tasks(sender)
-        rotation.declare(sender, lambda: self._provide_cipher() is not None)
+        if self._provide_cipher() is not None:
+            milepost.jobs.rotation.declare(sender)
 
-    def _provide_routing(self) -> RoutingRuntime:
+    def _provide_routing(self) -> "milepost.routing.RoutingRuntime":
+        if self._routing is None:
+            with self._lock:
+                if self._routing is None:
+                    self._routing = self._put_together(milepost.routing.Routing())
         return self._routing
 
-    def _provide_cipher(self) -> Cipher | None:
+    def _provide_overseer(self) -> Any:
+        """Return who makes the rounds of a move between two systems; None where there is none."""
+        return None if self._routing is None else self._routing.overseer()
+
+    def _provide_cipher(self) -> "codecs.Cipher | None":
         if self._cipher is None:
             self._cipher = self._make_cipher(read_settings(self._given, self.app.conf))
         return self._cipher
 
-    def _make_cipher(self, settings: Settings) -> Cipher | None:
+    def _make_cipher(self, settings: Settings) -> "codecs.Cipher | None":
         source = settings.keys if self._keys is None else self._keys
         if source is None:
             return None
         compression = None if settings.compression == "none" else settings.compression
-        return Cipher(self._opened(source), compression)
+        return codecs.Cipher(self._opened(source), compression)
 
-    def _opened(self, source: Source) -> KeyProvider:
+    def _opened(self, source: "codecs.Source") -> "codecs.KeyProvider":
         if isinstance(source, str) and source.startswith(FROM_PLUGIN):
             source = self.plugins.make("key_providers", source.removeprefix(FROM_PLUGIN))
-        return open_keys(source)
+        return codecs.open_keys(source)
 
     def _provide(self) -> Runtime:
         if self._runtime is None:
@@ -229,7 +243,7 @@ class Milepost:
             self._codec,
             self._clock,
             emit,
-            Permissions(self._policy, emit),
+            security.Permissions(self._policy, emit),
             self.plugins,
             self._provide_cipher(),
         )

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from milepost import security
 from milepost.errors import ConfigurationError
 from milepost.jobtype import JobType
-from milepost.security.validation import unknown_fields
 from milepost.tasks.arguments import parameters_of
 from milepost.tasks.base import BaseTask
-from milepost.tasks.encrypted import EncryptedTask
 from milepost.tasks.sensitive import sensitive_field
 
 
@@ -95,7 +94,7 @@ def check_model(job_type: JobType, task: Any) -> None:
     if job_type.input_model is None:
         return
     secret = sensitive_field(job_type.input_model)
-    if secret is not None and not isinstance(task, EncryptedTask):
+    if secret is not None and not getattr(task, "milepost_is_encrypted", False):
         raise ConfigurationError(
             f"job type {job_type.name!r}: {job_type.input_model.__name__}.{secret} is Sensitive, "
             "but an input model only checks the payload, which would be sent in the clear. Make "
@@ -105,7 +104,7 @@ def check_model(job_type: JobType, task: Any) -> None:
     parameters = parameters_of(task)
     if parameters is None:
         return
-    unknown = unknown_fields(job_type.input_model, parameters)
+    unknown = security.unknown_fields(job_type.input_model, parameters)
     if unknown:
         raise ConfigurationError(
             f"job type {job_type.name!r}: {job_type.input_model.__name__} has a field "

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from milepost.events import Event
+from milepost import events
 
-Observer: TypeAlias = Callable[[Event], None]
+Observer: TypeAlias = Callable[["events.Event"], None]
 """Called with each event, in the thread where it happened. Must be quick and thread-safe."""
 
 logger = logging.getLogger("milepost")
@@ -18,7 +18,7 @@ class Emitter:
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = tuple(observers)
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: "events.Event") -> None:
         """Tell *event* to each observer."""
         for observer in self._observers:
             try:

@@ -1,15 +1,14 @@
 """The bundle that is handed down whole: everything an attempt may need from outside."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from milepost import codecs, security
 from milepost.clock import Clock
 from milepost.codec import Codec
-from milepost.codecs.encrypted import Cipher
 from milepost.errors import ConfigurationError, NoKeysError
 from milepost.observer import Emitter
 from milepost.plugins import NO_PLUGINS, Plugins
-from milepost.security.permissions import ALL_ALLOWED, Permissions
 from milepost.settings import Settings
 from milepost.store import Store
 
@@ -23,9 +22,9 @@ class Runtime:
     codec: Codec
     clock: Clock
     emit: Emitter
-    permissions: Permissions = ALL_ALLOWED
+    permissions: "security.Permissions" = field(default_factory=lambda: security.ALL_ALLOWED)
     plugins: Plugins = NO_PLUGINS
-    cipher: Cipher | None = None
+    cipher: "codecs.Cipher | None" = None
 
 
 ATTRIBUTE = "milepost_runtime"
@@ -57,18 +56,22 @@ def runtime_of(app: Any) -> Runtime:
     return runtime
 
 
+ROUTING = "milepost_routing"
+"""Where a Celery app keeps what makes its routing."""
+OVERSEER = "milepost_overseer"
+"""Where it keeps what makes the overseer of its move, which is None where it makes none."""
 CIPHER = "milepost_cipher"
 """Where a Celery app keeps what makes its cipher, which works without a store too."""
 
 
-def cipher_of(app: Any) -> Cipher:
+def cipher_of(app: Any) -> "codecs.Cipher":
     """Return what encrypts for a Celery app.
 
     Raises:
         NoKeysError: its milepost was given no keys.
     """
     provide = getattr(app, CIPHER, None)
-    cipher: Cipher | None = None if provide is None else provide()
+    cipher: codecs.Cipher | None = None if provide is None else provide()
     if cipher is None:
         raise NoKeysError(f"the Celery app {app.main!r}")
     return cipher

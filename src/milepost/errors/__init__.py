@@ -63,142 +63,60 @@ Each takes its facts as arguments and builds its message from them, so that ever
 them survives pickle and Celery's JSON result backends.
 """
 
-from milepost.errors.checkpoints import (
-    CheckpointError,
-    ItemKeyError,
-    NameInUseError,
-    NotTransactionalError,
-    StepResultError,
-)
-from milepost.errors.codecs import (
-    CodecError,
-    DecodeError,
-    EncodeError,
-)
-from milepost.errors.external import (
-    ServiceError,
-    ServiceResponseError,
-    ServiceUnreachableError,
-)
-from milepost.errors.guards import (
-    CallRefusedError,
-    CircuitOpenError,
-    LimitExceededError,
-    RateLimitedError,
-)
-from milepost.errors.jobs import (
-    BodyExitError,
-    CrashLimitError,
-    InvalidTransitionError,
-    JobFailedError,
-    JobNotFoundError,
-)
-from milepost.errors.keys import (
-    EncryptedDataError,
-    EncryptedFailureError,
-    KeyUnknownError,
-    NoKeysError,
-    PlaintextError,
-    TamperedError,
-    UnknownFormatError,
-    WrongKeyError,
-)
-from milepost.errors.llm import (
-    LLMAnswerLostError,
-    LLMAuthError,
-    LLMBadRequestError,
-    LLMConnectionError,
-    LLMContextTooLongError,
-    LLMError,
-    LLMInvalidOutputError,
-    LLMOverloadedError,
-    LLMPassingError,
-    LLMPriceUnknownError,
-    LLMRateLimitedError,
-    LLMRefusedError,
-    LLMRequestChangedError,
-    LLMStreamEndedError,
-    LLMTimeoutError,
-    LLMTruncatedError,
-    LLMUnreachableError,
-)
-from milepost.errors.registry import (
-    UnknownJobTypeError,
-)
-from milepost.errors.root import (
-    ConfigurationError,
-    MilepostError,
-    MilepostWarning,
-    MissingExtraError,
-)
-from milepost.errors.routing import BrokerUnavailableError
-from milepost.errors.security import (
-    InvalidInputError,
-    PermissionDeniedError,
-)
-from milepost.errors.stores import (
-    LeaseLostError,
-    StoreError,
-    StoreUnavailableError,
-    ValueTooLargeError,
-)
+from milepost.face import face
 
-__all__ = [
-    "BodyExitError",
-    "BrokerUnavailableError",
-    "CallRefusedError",
-    "CheckpointError",
-    "CircuitOpenError",
-    "CodecError",
-    "ConfigurationError",
-    "CrashLimitError",
-    "DecodeError",
-    "EncodeError",
-    "EncryptedDataError",
-    "EncryptedFailureError",
-    "InvalidInputError",
-    "InvalidTransitionError",
-    "ItemKeyError",
-    "JobFailedError",
-    "JobNotFoundError",
-    "KeyUnknownError",
-    "LLMAnswerLostError",
-    "LLMAuthError",
-    "LLMBadRequestError",
-    "LLMConnectionError",
-    "LLMContextTooLongError",
-    "LLMError",
-    "LLMInvalidOutputError",
-    "LLMOverloadedError",
-    "LLMPassingError",
-    "LLMPriceUnknownError",
-    "LLMRateLimitedError",
-    "LLMRefusedError",
-    "LLMRequestChangedError",
-    "LLMStreamEndedError",
-    "LLMTimeoutError",
-    "LLMTruncatedError",
-    "LLMUnreachableError",
-    "LeaseLostError",
-    "LimitExceededError",
-    "MilepostError",
-    "MilepostWarning",
-    "MissingExtraError",
-    "NameInUseError",
-    "NoKeysError",
-    "NotTransactionalError",
-    "PermissionDeniedError",
-    "PlaintextError",
-    "RateLimitedError",
-    "ServiceError",
-    "ServiceResponseError",
-    "ServiceUnreachableError",
-    "StepResultError",
-    "StoreError",
-    "StoreUnavailableError",
-    "TamperedError",
-    "UnknownFormatError",
-    "UnknownJobTypeError",
-    "ValueTooLargeError",
-    "WrongKeyError",
-]
+_HOMES = {
+    "checkpoints": (
+        "CheckpointError",
+        "ItemKeyError",
+        "NameInUseError",
+        "NotTransactionalError",
+        "StepResultError",
+    ),
+    "codecs": ("CodecError", "DecodeError", "EncodeError"),
+    "external": ("ServiceError", "ServiceResponseError", "ServiceUnreachableError"),
+    "guards": ("CallRefusedError", "CircuitOpenError", "LimitExceededError", "RateLimitedError"),
+    "jobs": (
+        "BodyExitError",
+        "CrashLimitError",
+        "InvalidTransitionError",
+        "JobFailedError",
+        "JobNotFoundError",
+    ),
+    "keys": (
+        "EncryptedDataError",
+        "EncryptedFailureError",
+        "KeyUnknownError",
+        "NoKeysError",
+        "PlaintextError",
+        "TamperedError",
+        "UnknownFormatError",
+        "WrongKeyError",
+    ),
+    "llm": (
+        "LLMAnswerLostError",
+        "LLMAuthError",
+        "LLMBadRequestError",
+        "LLMConnectionError",
+        "LLMContextTooLongError",
+        "LLMError",
+        "LLMInvalidOutputError",
+        "LLMOverloadedError",
+        "LLMPassingError",
+        "LLMPriceUnknownError",
+        "LLMRateLimitedError",
+        "LLMRefusedError",
+        "LLMRequestChangedError",
+        "LLMStreamEndedError",
+        "LLMTimeoutError",
+        "LLMTruncatedError",
+        "LLMUnreachableError",
+    ),
+    "registry": ("UnknownJobTypeError",),
+    "root": ("ConfigurationError", "MilepostError", "MilepostWarning", "MissingExtraError"),
+    "routing": ("BrokerUnavailableError",),
+    "security": ("InvalidInputError", "PermissionDeniedError"),
+    "stores": ("LeaseLostError", "StoreError", "StoreUnavailableError", "ValueTooLargeError"),
+}
+
+__getattr__, __dir__, __all__ = face(__name__, _HOMES)

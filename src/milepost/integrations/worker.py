@@ -13,21 +13,20 @@ from celery.signals import worker_shutdown, worker_shutting_down
 from celery.states import READY_STATES, SUCCESS
 
 import milepost.integrations.inspection  # noqa: F401  (workers answer to its command)
+from milepost import engine
 from milepost.engine.drain import DrainFlag
 from milepost.engine.recovery import BATCH, Keeper
 from milepost.errors import ConfigurationError, NoKeysError, StoreError
+from milepost.face import load_all
 from milepost.integrations.chords import Chords
 from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.model import Job, JobStatus
 from milepost.registry import registry_of
-from milepost.routing.bundle import routing_of
-from milepost.runtime import cipher_of, runtime_of
+from milepost.runtime import OVERSEER, attached, cipher_of, runtime_of
 from milepost.tasks import station
 from milepost.tasks.base import check_leases, resend
-from milepost.tasks.encrypted import EncryptedTask
-from milepost.tasks.llm import LLMTask
 from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
@@ -36,6 +35,8 @@ WATCH_SECONDS = 0.1
 """How often the main process looks whether a pool process that runs a job is still there."""
 PURGE_SECONDS = 60.0
 """How often a worker drops records whose retention is over."""
+RUNS_A_LOOP = ("milepost_is_async", "milepost_runs_a_loop")
+"""What tasks say of themselves that need an event loop."""
 
 
 class KeeperStep(bootsteps.StartStopStep):
@@ -50,6 +51,7 @@ class KeeperStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        load_all(engine)  # here once, and not in each process of the pool that carries a job
         self._runtime = runtime_of(worker.app)
         registry_of(worker.app).check()
         include_project(worker.app)
@@ -92,7 +94,7 @@ class KeeperStep(bootsteps.StartStopStep):
 
     def _oversee(self, app: Any) -> None:
         """Be ready to make the rounds of a move from another system, where there is one."""
-        overseer = routing_of(app).overseer()
+        overseer = attached(app, OVERSEER)()
         if overseer is not None:
             threading.Thread(
                 target=overseer.run, args=(self._stopping,), name="milepost-overseer", daemon=True
@@ -172,7 +174,7 @@ def check_keys(app: Any) -> None:
         ConfigurationError: there are none, or their source cannot be read.
     """
     for task in app.tasks.values():
-        if isinstance(task, EncryptedTask):
+        if getattr(task, "milepost_is_encrypted", False):
             if not any(key.is_current for key in cipher_of(app).keys.all()):
                 raise NoKeysError(f"task {task.name}")
             return
@@ -190,7 +192,7 @@ def check_pool(worker: Any) -> None:
         return
     app = worker.app
     for task in app.tasks.values():
-        if not (isinstance(task, LLMTask) or getattr(task, "milepost_is_async", False)):
+        if not any(getattr(task, said, False) for said in RUNS_A_LOOP):
             continue
         queue = app.amqp.router.route(dict(task._get_exec_options()), task.name)["queue"]
         if getattr(queue, "name", queue) in app.amqp.queues.consume_from:

@@ -1,18 +1,13 @@
 """The operator's and the caller's side of jobs."""
 
-from milepost.jobs.fastfail import fast_fail
-from milepost.jobs.manager import CeleryJobManager
-from milepost.jobs.protocol import Adopting, Answering, Counting, Counts, Handover, JobManager
-from milepost.jobs.report import JobReport
+from milepost.face import face
 
-__all__ = [
-    "Adopting",
-    "Answering",
-    "CeleryJobManager",
-    "Counting",
-    "Counts",
-    "Handover",
-    "JobManager",
-    "JobReport",
-    "fast_fail",
-]
+_HOMES = {
+    "fastfail": ("fast_fail",),
+    "manager": ("CeleryJobManager",),
+    "protocol": ("Adopting", "Answering", "Counting", "Counts", "Handover", "JobManager"),
+    "report": ("JobReport",),
+    "rotation": ("rotation",),
+}
+
+__getattr__, __dir__, __all__ = face(__name__, _HOMES)

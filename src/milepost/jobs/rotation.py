@@ -6,7 +6,7 @@ under its new one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,7 +207,7 @@ def rotate_all(task: Any) -> dict[str, int]:
     return {"exchanged": counts.get("exchanged", 0), "unreadable": counts.get("unreadable", 0)}
 
 
-def declare(app: Any, has_keys: Callable[[], bool]) -> None:
-    """Register the rotation's task with an app that has keys."""
-    if NAME not in app.tasks and has_keys():
+def declare(app: Any) -> None:
+    """Register the rotation's task with an app, which has keys."""
+    if NAME not in app.tasks:
         app.task(name=NAME, base=CheckpointableTask, bind=True, shared=False)(rotate_all)

@@ -1,16 +1,13 @@
 """The clients that come with milepost. Each loads its SDK when it is first used."""
 
-from milepost.llms.anthropic import AnthropicClient
-from milepost.llms.function import FunctionClient
-from milepost.llms.genai_prices import GenAIPrices
-from milepost.llms.openai import OpenAIClient
-from milepost.llms.prices import Price, PriceTable
+from milepost.face import face
 
-__all__ = [
-    "AnthropicClient",
-    "FunctionClient",
-    "GenAIPrices",
-    "OpenAIClient",
-    "Price",
-    "PriceTable",
-]
+_HOMES = {
+    "anthropic": ("AnthropicClient",),
+    "function": ("FunctionClient",),
+    "genai_prices": ("GenAIPrices",),
+    "openai": ("OpenAIClient",),
+    "prices": ("Price", "PriceTable"),
+}
+
+__getattr__, __dir__, __all__ = face(__name__, _HOMES)

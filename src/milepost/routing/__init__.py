@@ -1,26 +1,16 @@
 """Two systems of jobs side by side: which one a job goes to, and the way there and back."""
 
-from milepost.routing.bundle import Routing
-from milepost.routing.flags import EnvironmentFlags, FeatureFlags, FlagSource, StaticFlags
-from milepost.routing.legacy import BackgroundJobManager
-from milepost.routing.migration import MigrationTracker
-from milepost.routing.modes import Engine, Mode, is_shadow
-from milepost.routing.outcomes import ErrorLimit
-from milepost.routing.rollback import RollbackManager
-from milepost.routing.router import JobRouter
+from milepost.face import face
 
-__all__ = [
-    "BackgroundJobManager",
-    "Engine",
-    "EnvironmentFlags",
-    "ErrorLimit",
-    "FeatureFlags",
-    "FlagSource",
-    "JobRouter",
-    "MigrationTracker",
-    "Mode",
-    "RollbackManager",
-    "Routing",
-    "StaticFlags",
-    "is_shadow",
-]
+_HOMES = {
+    "bundle": ("Routing", "RoutingRuntime", "put_together", "routing_of"),
+    "flags": ("EnvironmentFlags", "FeatureFlags", "FlagSource", "StaticFlags"),
+    "legacy": ("BackgroundJobManager",),
+    "migration": ("MigrationTracker",),
+    "modes": ("Engine", "Mode", "is_shadow"),
+    "outcomes": ("ErrorLimit",),
+    "rollback": ("RollbackManager",),
+    "router": ("JobRouter",),
+}
+
+__getattr__, __dir__, __all__ = face(__name__, _HOMES)

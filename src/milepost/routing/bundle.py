@@ -19,10 +19,7 @@ from milepost.routing.router import JobRouter
 from milepost.routing.rules import StoredFlags
 from milepost.routing.shadows import Compare, Comparer, differ
 from milepost.routing.steps import Steps, Traffic
-from milepost.runtime import Runtime, attached
-
-ATTRIBUTE = "milepost_routing"
-"""Where a Celery app keeps what makes its routing."""
+from milepost.runtime import ROUTING, Runtime, attached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,5 +112,5 @@ def routing_of(app: Any) -> RoutingRuntime:
     Raises:
         ConfigurationError: nobody did.
     """
-    routing: RoutingRuntime = attached(app, ATTRIBUTE)()
+    routing: RoutingRuntime = attached(app, ROUTING)()
     return routing

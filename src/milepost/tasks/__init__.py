@@ -1,6 +1,13 @@
 """The bases that tasks are made of."""
 
-from milepost.tasks.base import BaseTask
-from milepost.tasks.checkpointable import CheckpointableTask
+from milepost.face import face
 
-__all__ = ["BaseTask", "CheckpointableTask"]
+_HOMES = {
+    "base": ("BaseTask",),
+    "checkpointable": ("CheckpointableTask",),
+    "encrypted": ("EncryptedTask",),
+    "llm": ("LLMTask",),
+    "sensitive": ("Sensitive",),
+}
+
+__getattr__, __dir__, __all__ = face(__name__, _HOMES)

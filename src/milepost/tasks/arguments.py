@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from milepost import security
 from milepost.runtime import runtime_of
-from milepost.security.validation import check_input, limits_of
 
 
 def signature_of(function: Any, *, bound: bool) -> inspect.Signature | None:
@@ -44,8 +44,8 @@ def check_arguments(
         TypeError: they are not the task's parameters.
     """
     payload = _by_name(task.milepost_signature, args or (), kwargs or {})
-    limits = limits_of(runtime_of(task.app).settings)
-    check_input(task.job_type or task.name, payload, task.input_model, limits)
+    limits = security.limits_of(runtime_of(task.app).settings)
+    security.check_input(task.job_type or task.name, payload, task.input_model, limits)
 
 
 def parameters_of(task: Any) -> frozenset[str] | None:

@@ -14,26 +14,21 @@ from asyncio import CancelledError, iscoroutine
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeAlias
 
 import celery
 from celery._state import _task_stack  # type: ignore[attr-defined]
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
+from milepost import engine
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.attempt import begin, run_attempt
-from milepost.engine.drain import never
-from milepost.engine.endings import RESULT_NOT_KEPT, Completed, Dropped, Ending, Stopped, Unclaimed
-from milepost.engine.plan import Plan
-from milepost.engine.work import Attempt
 from milepost.errors import BodyExitError, JobFailedError
 from milepost.interrupts import Interrupt, Suspend
-from milepost.model import Delivery, Delta, Job, JobStatus, Lease, Refusal, Signal
+from milepost.model import Delivery, Job, JobStatus, Refusal
 from milepost.observer import Emitter
 from milepost.runtime import Runtime, runtime_for
 from milepost.settings import Settings
-from milepost.stores.memory import MemoryStore
 from milepost.stores.readable import result_of
 from milepost.tasks import announce, message, verdict
 from milepost.tasks.arguments import signature_of
@@ -45,7 +40,7 @@ from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
 
-Body = Callable[[Attempt], Any]
+Body: TypeAlias = Callable[["engine.Attempt"], Any]
 
 
 class _PutBack(Reject, Ignore):
@@ -55,17 +50,6 @@ class _PutBack(Reject, Ignore):
 def is_put_back(exc: BaseException) -> bool:
     """Whether an error gives a delivery of which nothing has run back to the broker."""
     return isinstance(exc, _PutBack)
-
-
-class ThrowawayStore(MemoryStore):
-    """Keeps the journal of an eager or direct call, and is gone with it.
-
-    Nobody will resume it, so that it can pretend to be in the user's database: ``atomic()``
-    then just commits the user's transaction.
-    """
-
-    def commit_in(self, connection: Any, lease: Lease, delta: Delta) -> Signal | None:  # noqa: ARG002
-        return self.commit(lease, delta)
 
 
 def body_of(cls: Any) -> Any:
@@ -132,7 +116,7 @@ def _number(request: Any) -> int:
     return int(request.retries or 0)
 
 
-def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
+def _body(attempt: "engine.Attempt", task: Any, call: Callable[[], Any]) -> Any:
     token = CURRENT.set(attempt)
     try:
         _check_first(attempt, task)
@@ -149,7 +133,7 @@ def _body(attempt: Attempt, task: Any, call: Callable[[], Any]) -> Any:
         CURRENT.reset(token)
 
 
-def _check_first(attempt: Attempt, task: Any) -> None:
+def _check_first(attempt: "engine.Attempt", task: Any) -> None:
     """Let nothing that the input model refuses reach the body, whoever has sent it.
 
     A job that is under way goes on, though: it was taken in under the model of its time. And
@@ -160,13 +144,13 @@ def _check_first(attempt: Attempt, task: Any) -> None:
         task.milepost_check(request.args, request.kwargs)
 
 
-def _called(attempt: Attempt, call: Callable[[], Any]) -> Any:
+def _called(attempt: "engine.Attempt", call: Callable[[], Any]) -> Any:
     """Call the body; its coroutine may be driven by another thread than this one."""
     value = call()
     return _at_home(attempt, value) if iscoroutine(value) else value
 
 
-async def _at_home(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _at_home(attempt: "engine.Attempt", coroutine: Coroutine[Any, Any, Any]) -> Any:
     attempt.thread = get_ident()
     try:
         return await coroutine
@@ -175,9 +159,9 @@ async def _at_home(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Any
         raise
 
 
-def _carry(task: Any, request: Any, body: Body) -> Ending:
+def _carry(task: Any, request: Any, body: Body) -> "engine.Ending":
     runtime = runtime_for(task)
-    return run_attempt(
+    return engine.run_attempt(
         runtime,
         _plan(task, request, runtime.settings),
         Delivery(request.id, task.name, _number(request)),
@@ -186,20 +170,22 @@ def _carry(task: Any, request: Any, body: Body) -> Ending:
     )
 
 
-def _carry_throwaway(task: Any, request: Any, body: Body) -> Ending:
+def _carry_throwaway(task: Any, request: Any, body: Body) -> "engine.Ending":
     """Run eagerly: the same code and the same encoding, in a store that nobody keeps."""
     runtime, plan, delivery = _throwaway(task, request)
-    return run_attempt(runtime, plan, delivery, bytes, body)
+    return engine.run_attempt(runtime, plan, delivery, bytes, body)
 
 
-def _throwaway(task: Any, request: Any) -> tuple[Runtime, Plan, Delivery]:
+def _throwaway(task: Any, request: Any) -> "tuple[Runtime, engine.Plan, Delivery]":
     codec = task.codec or getattr(task.app, "milepost_codec", None) or JsonCodec()
-    runtime = Runtime(Settings(), ThrowawayStore(), codec, SystemClock(), Emitter())
+    runtime = Runtime(Settings(), engine.ThrowawayStore(), codec, SystemClock(), Emitter())
     job_id = request.id or str(uuid.uuid4())
     delivery = Delivery(job_id, task.name, _number(request), message=b"eager")
     return (
         runtime,
-        replace(_plan(task, request, runtime.settings), keep_result=False, is_draining=never),
+        replace(
+            _plan(task, request, runtime.settings), keep_result=False, is_draining=engine.never
+        ),
         delivery,
     )
 
@@ -211,8 +197,8 @@ def _call_directly(task: Any, call: Callable[[], Any]) -> Any:
 
 async def _await_directly(task: Any, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     runtime, plan, delivery = _throwaway(task, task.request)
-    attempt = begin(runtime, plan, delivery, bytes)
-    assert isinstance(attempt, Attempt)
+    attempt = engine.begin(runtime, plan, delivery, bytes)
+    assert isinstance(attempt, engine.Attempt)
     token = CURRENT.set(attempt)
     _task_stack.push(task)  # Celery left the call when it got the coroutine
     try:
@@ -224,8 +210,8 @@ async def _await_directly(task: Any, call: Callable[[], Coroutine[Any, Any, Any]
         CURRENT.reset(token)
 
 
-def _plan(task: Any, request: Any, settings: Settings) -> Plan:
-    return Plan(
+def _plan(task: Any, request: Any, settings: Settings) -> "engine.Plan":
+    return engine.Plan(
         owner=f"{incarnation_of(task.app)}:{os.getpid()}",
         judge=functools.partial(verdict.judge, task, request),
         lease_seconds=task.lease_seconds or settings.lease_seconds,
@@ -240,17 +226,17 @@ def _plan(task: Any, request: Any, settings: Settings) -> Plan:
     )
 
 
-def _translate(task: Any, request: Any, ending: Ending) -> Any:
+def _translate(task: Any, request: Any, ending: "engine.Ending") -> Any:
     """Return the value, or raise what tells Celery to leave the job alone."""
-    if isinstance(ending, Completed):
+    if isinstance(ending, engine.Completed):
         return ending.value
-    if isinstance(ending, Dropped):
+    if isinstance(ending, engine.Dropped):
         job = ending.refused.job
         headers = request.headers or {}
         if ending.refused.why is Refusal.SETTLED and headers.get(message.FINISH_HEADER):
             return _replay(task, request, job)
         raise Ignore(f"job {job.id} is {job.status}: this delivery is dropped")
-    if isinstance(ending, Unclaimed):
+    if isinstance(ending, engine.Unclaimed):
         # Fail closed: without a lease nothing may run. The message goes back to the broker.
         raise _PutBack(ending.error, requeue=True) from ending.error
     if not (request.is_eager or request.called_directly):
@@ -258,7 +244,7 @@ def _translate(task: Any, request: Any, ending: Ending) -> Any:
     raise Ignore(f"job {request.id} stopped: {ending.reason}")
 
 
-def _tell(task: Any, request: Any, stopped: Stopped) -> None:
+def _tell(task: Any, request: Any, stopped: "engine.Stopped") -> None:
     """Tell Celery what its own machinery does not know of an attempt that was stopped."""
     if stopped.status is JobStatus.PAUSED:
         announce.paused(task.app, request, task.milepost_told(stopped.reason))
@@ -279,7 +265,7 @@ def _replay(task: Any, request: Any, job: Job) -> Any:
     if job.status is JobStatus.CANCELLED:
         _tell_cancelled(task, request, task.milepost_told(job.reason or "cancelled"))
         raise Ignore(f"job {job.id} is {job.status}")
-    if job.reason == RESULT_NOT_KEPT:
+    if job.reason == engine.RESULT_NOT_KEPT:
         raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")
     return recorded_value(runtime_for(task), job)
 

@@ -5,11 +5,7 @@ from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import Any, ClassVar, TypeVar
 
-from milepost.engine.loops import CursorLoop, Every, KeyLoop, PositionLoop, pace_of
-from milepost.engine.mapping import run_map
-from milepost.engine.scope import EXPLICIT
-from milepost.engine.steps import call_step
-from milepost.engine.work import Attempt
+from milepost import engine
 from milepost.errors import CheckpointError
 from milepost.interrupts import Suspend
 from milepost.model import Job, JobStatus, Progress
@@ -35,7 +31,7 @@ class CheckpointableTask(BaseTask):
     state_model: ClassVar[Any] = None
 
     @property
-    def attempt(self) -> Attempt:
+    def attempt(self) -> "engine.Attempt":
         """The attempt that is running this code.
 
         Raises:
@@ -56,7 +52,7 @@ class CheckpointableTask(BaseTask):
         name: str | None = None,
         cursor: Callable[[T], Any] | None = None,
         key: Callable[[T], str] | None = None,
-        every: Every = None,
+        every: "engine.Every" = None,
         total: int | None = None,
     ) -> Iterator[T]:
         """Yield the items still to do; each is recorded as done when the next is asked for.
@@ -80,18 +76,18 @@ class CheckpointableTask(BaseTask):
         """
         attempt = self.attempt
         journal = attempt.journal
-        pace = pace_of(every)
+        pace = engine.pace_of(every)
         _check_source(source, cursor, key)
         scope = journal.scope
         path = scope.enter("loop", name, "loop")
         journal.stored.check_loop_fit(scope, path)
         if cursor is not None:
             assert callable(source)
-            return CursorLoop(journal, path, pace, total).iterate(source, cursor)
+            return engine.CursorLoop(journal, path, pace, total).iterate(source, cursor)
         assert isinstance(source, Iterable)
         if key is not None:
-            return KeyLoop(journal, path, pace, total).iterate(source, key)
-        return PositionLoop(journal, path, pace, total).iterate(source)
+            return engine.KeyLoop(journal, path, pace, total).iterate(source, key)
+        return engine.PositionLoop(journal, path, pace, total).iterate(source)
 
     def step(
         self, function: Callable[..., Any], /, *args: Any, name: str | None = None, **kwargs: Any
@@ -111,7 +107,7 @@ class CheckpointableTask(BaseTask):
             NameInUseError: the name is in use here.
         """
         attempt = self.attempt
-        return call_step(attempt.journal, name, function, args, kwargs)
+        return engine.call_step(attempt.journal, name, function, args, kwargs)
 
     def map(
         self,
@@ -138,7 +134,7 @@ class CheckpointableTask(BaseTask):
         """
         if items is None:
             return super().map(function)
-        return run_map(self.attempt.journal, name, function, items, key, concurrency)
+        return engine.run_map(self.attempt.journal, name, function, items, key, concurrency)
 
     @property
     def state(self) -> Any:
@@ -240,7 +236,7 @@ class CheckpointableTask(BaseTask):
         if attempt is not None and task_id == attempt.job.id:
             return attempt.saved()
         runtime = runtime_for(self)
-        data = runtime.store.load(task_id).get(EXPLICIT)
+        data = runtime.store.load(task_id).get(engine.EXPLICIT)
         return None if data is None else runtime.codec.decode(data)
 
 

@@ -2,11 +2,11 @@
 
 from contextvars import ContextVar
 
-from milepost.engine.work import Attempt
+from milepost import engine
 
 RECORDED: ContextVar[str | None] = ContextVar("milepost_recorded", default=None)
 """The job whose record its sender has written already, while its message is sent."""
 
-CURRENT: ContextVar[Attempt | None] = ContextVar("milepost_attempt", default=None)
+CURRENT: ContextVar["engine.Attempt | None"] = ContextVar("milepost_attempt", default=None)
 """Set around the body of a durable task. A context variable, so that threads, greenlets and
 asyncio tasks each see their own; threads that user code starts see none."""

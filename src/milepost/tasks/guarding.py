@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from milepost.engine.work import Attempt
+from milepost import engine
 from milepost.errors import CallRefusedError
 from milepost.guard import Declaration, Guard
 from milepost.interrupts import Suspend
@@ -18,7 +18,7 @@ SOONEST = 1.0
 """Seconds that a body which was held back stays away, at least."""
 
 
-def guarded(task: Any, body: Callable[[Attempt], Any], attempt: Attempt) -> Any:
+def guarded(task: Any, body: Callable[["engine.Attempt"], Any], attempt: "engine.Attempt") -> Any:
     """Run the body through every guard of its task, or suspend the job until one allows it.
 
     A guard that cannot ask its store is waited for, like every write of the attempt.

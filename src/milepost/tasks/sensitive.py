@@ -15,9 +15,8 @@ from typing import Any, Generic, NoReturn, TypeVar, get_args, get_origin
 
 from celery._state import get_current_worker_task
 
-from milepost import extras
+from milepost import codecs, extras
 from milepost.ciphertext import HIDDEN
-from milepost.codecs import tokens
 from milepost.codecs.json import JsonCodec
 from milepost.errors import EncryptedDataError, NoKeysError, TamperedError
 from milepost.runtime import cipher_of
@@ -137,11 +136,11 @@ def with_values(found: Any, sending: Sending) -> Any:
         return {name: with_values(one, sending) for name, one in found.items()}
     if isinstance(found, list | tuple):
         return type(found)([with_values(one, sending) for one in found])
-    if not tokens.is_token(found):
+    if not codecs.tokens.is_token(found):
         return found
     cipher = cipher_of(sending.app)
     try:
-        return _codec.decode(tokens.open_value(cipher, sending.job_id, sending.task, found))
+        return _codec.decode(codecs.tokens.open_value(cipher, sending.job_id, sending.task, found))
     except TamperedError:  # no value of this job: somebody's text that looks so
         return found
 
@@ -173,14 +172,14 @@ def _dumped(value: Sensitive[Any]) -> Any:
     except NoKeysError as exc:
         how.troubles.append(exc)
         raise
-    return tokens.seal_value(sealer, how.job_id, how.task, _codec.encode(value.reveal()))
+    return codecs.tokens.seal_value(sealer, how.job_id, how.task, _codec.encode(value.reveal()))
 
 
 def _validated(value: Any, inner: Callable[[Any], Any]) -> Any:
     """Return a sensitive value from what it was made of, or sent as."""
     if isinstance(value, Sensitive):
         value = value.reveal()
-    encrypted = tokens.is_token(value)
+    encrypted = codecs.tokens.is_token(value)
     try:
         return Sensitive(inner(_opened(value) if encrypted else value))
     except EncryptedDataError:
@@ -201,4 +200,4 @@ def _opened(token: str) -> Any:
         app, name, job_id = task.app, task.name, str(task.request.id)
     else:
         raise EncryptedDataError("a sensitive value outside of its task")
-    return _codec.decode(tokens.open_value(cipher_of(app), job_id, name, token))
+    return _codec.decode(codecs.tokens.open_value(cipher_of(app), job_id, name, token))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from milepost.engine.drain import DrainFlag, never
+from milepost import engine
 
 INCARNATION = "milepost_incarnation"
 """App attribute, and in capitals environment variable, that names this run of the worker."""
@@ -16,7 +16,7 @@ DRAIN = "milepost_drain"
 """As above: the flag on the app, its path in the environment."""
 
 
-def announce(app: Any, incarnation: str, flag: DrainFlag) -> None:
+def announce(app: Any, incarnation: str, flag: "engine.DrainFlag") -> None:
     """Let the processes that a worker is about to start know where they belong."""
     setattr(app, INCARNATION, incarnation)
     setattr(app, DRAIN, flag)
@@ -36,11 +36,11 @@ def drain_of(app: Any) -> Callable[[], bool]:
     if flag is None:
         path = os.environ.get(DRAIN.upper())
         if path is None:
-            return never
+            return engine.never
         try:
-            flag = DrainFlag(path)
+            flag = engine.DrainFlag(path)
         except OSError:  # its worker is gone, and so is whoever could set it
-            return never
+            return engine.never
         setattr(app, DRAIN, flag)
     is_set: Callable[[], bool] = flag.is_set
     return is_set

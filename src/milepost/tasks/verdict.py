@@ -9,7 +9,7 @@ from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
-from milepost.engine.recovery import RETRY
+from milepost import engine
 from milepost.errors import CrashLimitError, InvalidInputError, JobFailedError
 from milepost.model import JobStatus, Settlement
 from milepost.tasks import message
@@ -40,7 +40,7 @@ def judge(task: Any, request: Any, exc: BaseException) -> Settlement:
     if will_autoretry(task, request, exc):
         return Settlement(
             JobStatus.SCHEDULED,
-            f"{RETRY}: {type(exc).__name__}",
+            f"{engine.RETRY}: {type(exc).__name__}",
             delay=_autoretry_delay(task, request),
             resend_after=RETRY_GRACE,
             delivery=_next(request),
@@ -98,7 +98,7 @@ def _retry(task: Any, request: Any, exc: Any) -> Settlement:
     changed = None if exc.sig is None else message.from_signature(task, exc.sig)
     return Settlement(
         JobStatus.SCHEDULED,
-        RETRY,
+        engine.RETRY,
         delay=delay,
         resend_after=RETRY_GRACE,
         delivery=_next(request),

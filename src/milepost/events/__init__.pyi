@@ -1,0 +1,34 @@
+from milepost.events.every import Event
+from milepost.events.gates import CircuitChanged, PermissionDecided
+from milepost.events.jobs import (
+    CheckpointSaved,
+    DeliveryDropped,
+    JobRecovered,
+    JobSettled,
+    JobStarted,
+    LeaseLost,
+)
+from milepost.events.moves import (
+    FlagSourceFailed,
+    JobRouted,
+    RollbackStepped,
+    ShadowCompared,
+    ShadowFailed,
+)
+
+__all__ = [
+    "CheckpointSaved",
+    "CircuitChanged",
+    "DeliveryDropped",
+    "Event",
+    "FlagSourceFailed",
+    "JobRecovered",
+    "JobRouted",
+    "JobSettled",
+    "JobStarted",
+    "LeaseLost",
+    "PermissionDecided",
+    "RollbackStepped",
+    "ShadowCompared",
+    "ShadowFailed",
+]

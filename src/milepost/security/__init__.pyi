@@ -1,0 +1,11 @@
+from milepost.security.permissions import ALL_ALLOWED, Permissions, Policy
+from milepost.security.validation import check_input, limits_of, unknown_fields
+
+__all__ = [
+    "ALL_ALLOWED",
+    "Permissions",
+    "Policy",
+    "check_input",
+    "limits_of",
+    "unknown_fields",
+]
