@@ -29,6 +29,7 @@ from milepost.security.serializers import refuse_pickle
 from milepost.settings import Settings, read_settings
 from milepost.store import Store
 from milepost.stores import open_store
+from milepost.tasks.departures import departures_of
 
 REDIS = ("redis", "rediss")
 FROM_PLUGIN = "plugin:"
@@ -174,6 +175,7 @@ class Milepost:
         setattr(app, REGISTRY, self.registry)
         setattr(app, ROUTING, self._provide_routing)
         setattr(app, CIPHER, self._provide_cipher)
+        departures_of(app)
         app.milepost_codec = self._codec
         if app.finalized:
             self._make_tasks(app)

@@ -25,7 +25,8 @@ from milepost.registry import registry_of
 from milepost.routing.bundle import routing_of
 from milepost.runtime import cipher_of, runtime_of
 from milepost.tasks import station
-from milepost.tasks.base import check_leases, resend
+from milepost.tasks.base import resend
+from milepost.tasks.declaring import check_leases
 from milepost.tasks.encrypted import EncryptedTask
 from milepost.tasks.llm import LLMTask
 from milepost.versions import check_versions
