@@ -154,7 +154,7 @@ def _holds_signature(found: Any) -> bool:
         found = found.values()
     elif not isinstance(found, list | tuple):
         return False
-    return any([_holds_signature(one) for one in found if type(one) not in SINGLE])
+    return any(_holds_signature(one) for one in found if type(one) not in SINGLE)
 
 
 class _Sealing:
