@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -165,12 +166,18 @@ class PostgresServer:
 
     port: int
 
-    def __init__(self, binaries: Path, options: tuple[str, ...]) -> None:
+    def __init__(
+        self, binaries: Path, options: tuple[str, ...], files: Mapping[str, bytes]
+    ) -> None:
         self._binaries, self._options = binaries, options
         self.directory = Path(tempfile.mkdtemp(prefix="milepost-postgres-"))
         self._user = _unprivileged()
+        for name, content in files.items():
+            (self.directory / name).write_bytes(content)
+            (self.directory / name).chmod(0o600)
         if self._user is not None:
-            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+            for path in (self.directory, *self.directory.iterdir()):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
         self._process: subprocess.Popen[bytes] | None = None
         self._run(
             *("initdb", "-D", self._data, "-U", "milepost", "-A", "trust"),
@@ -286,10 +293,11 @@ def _postgres_binaries() -> Path:
     raise AssertionError
 
 
-def start_postgres(*options: str) -> PostgresServer:
+def start_postgres(*options: str, files: Mapping[str, bytes] | None = None) -> PostgresServer:
     """Start a PostgreSQL of the test's own; the caller stops it.
 
     Args:
         options: more of the server's options, e.g. ``"-c", "fsync=off"``.
+        files: what to lay beside its data for it alone, by name: keys, say.
     """
-    return PostgresServer(_postgres_binaries(), options)
+    return PostgresServer(_postgres_binaries(), options, files or {})

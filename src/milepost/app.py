@@ -26,6 +26,7 @@ from milepost.security.serializers import refuse_pickle
 from milepost.settings import Settings, read_settings
 from milepost.store import Store
 from milepost.stores import open_store
+from milepost.tasks.departures import departures_of
 
 REDIS = ("redis", "rediss")
 FROM_PLUGIN = "plugin:"
@@ -179,6 +180,7 @@ class Milepost:
         setattr(app, ROUTING, self._provide_routing)
         setattr(app, OVERSEER, self._provide_overseer)
         setattr(app, CIPHER, self._provide_cipher)
+        departures_of(app)
         app.milepost_codec = self._codec
         if app.finalized:
             self._make_tasks(app)

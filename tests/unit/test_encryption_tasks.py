@@ -7,14 +7,12 @@ import uuid
 
 import pytest
 from celery import Celery
-from celery.canvas import Signature
 from celery.exceptions import Retry
 
 from milepost import CheckpointableTask, EncryptedTask, Milepost
 from milepost.codecs import tokens
 from milepost.codecs.keyring import Key, Keyring
 from milepost.errors import (
-    ConfigurationError,
     EncodeError,
     EncryptedFailureError,
     JobFailedError,
@@ -205,14 +203,6 @@ def test_signatures_hold_ciphertext_and_take_more(app):
     assert task.si().apply().get() == [[], {}]
 
 
-def test_links_made_by_name_are_encrypted_too(app):
-    """By the encrypted task that takes them along."""
-    task = declare(app, echo)
-    link = Signature(task.name, args=(CANARY,), kwargs={"deep": CANARY}, app=app)
-    result = task.apply_async((1,), link=[link], link_error=link.clone())
-    assert CANARY.encode() not in app.milepost.store.get(result.id).message
-
-
 def test_arguments_added_to_a_link_later_are_encrypted_too(app):
     """Those of before are opened for it, and all of them sealed together."""
     task = declare(app, echo)
@@ -222,17 +212,6 @@ def test_arguments_added_to_a_link_later_are_encrypted_too(app):
     stored = app.milepost.store.get(result.id).message
     assert CANARY.encode() not in stored
     assert more.apply().get() == [[CANARY, 1], {"a": 2}]
-
-
-def test_what_would_go_in_the_clear_is_refused(app):
-    task = declare(app, echo)
-    for call in (
-        lambda: task.map([CANARY]),
-        lambda: task.starmap([(CANARY,)]),
-        lambda: task.chunks([(1,)], 1),
-    ):
-        with pytest.raises(ConfigurationError, match="in the clear"):
-            call()
 
 
 def test_somebody_elses_ciphertext_is_not_opened_for_him(app):

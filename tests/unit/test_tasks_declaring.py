@@ -15,7 +15,7 @@ from milepost.errors import CheckpointError, ConfigurationError
 from milepost.model import JobStatus, Progress
 from milepost.runtime import runtime_of
 from milepost.settings import Settings
-from milepost.tasks.base import check_leases
+from milepost.tasks.declaring import check_leases
 
 
 @pytest.fixture

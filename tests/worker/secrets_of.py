@@ -78,3 +78,12 @@ def declare(plain, effect, first_times_error):
         if how == "retry":
             raise self.retry(exc=ValueError(word), countdown=0)
         raise first_times_error(word)
+
+    @plain(name="pass_on", bind=True)
+    def pass_on(self, how=None, options=None):
+        """Be in front of others; fail, or send what it was given."""
+        if how == "fail":
+            raise ValueError("as expected")
+        if how == "send":
+            for one in options["then"]:
+                self.app.signature(one).apply_async()

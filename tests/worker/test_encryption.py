@@ -1,17 +1,18 @@
 """Encrypted tasks on real workers: a canary in every place, and a search over all bytes."""
 
 import json
-import subprocess
-import sys
 import time
 
 import pytest
-from celery import chain, chord, group
-from workers import HERE, wait_until
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+from watching import Events, Flower, find_canary
+from workers import wait_until
 
 from milepost.codecs.keyring import add_to_file, new_entry
 from milepost.errors import JobFailedError, JobNotFoundError
 from milepost.model import JobStatus
+from services import require_module
 
 CANARY = "canary-4711"
 LOUD = ("-l", "DEBUG")
@@ -46,99 +47,6 @@ def end_of(site, job_id):
     return wait_until(look, f"the end of {job_id}")
 
 
-def bytes_everywhere(site):
-    """Yield, with the name of its place, all that a site has written anywhere."""
-    for path in site.folder.rglob("*"):
-        if path.is_file():
-            yield str(path.name), path.read_bytes()
-    for url in {site.broker, site.store_url, site.backend}:
-        if url.startswith("redis"):
-            yield url, b"\n".join(redis_bytes(url))
-        elif url.startswith("postgres"):
-            yield url, postgres_bytes(site)
-
-
-def redis_bytes(url):
-    import redis
-
-    client = redis.Redis.from_url(url)
-    for key in client.scan_iter("*"):
-        yield key
-        kind = client.type(key)
-        if kind == b"string":
-            yield client.get(key)
-        elif kind == b"hash":
-            for pair in client.hgetall(key).items():
-                yield from pair
-        elif kind == b"list":
-            yield from client.lrange(key, 0, -1)
-        elif kind == b"set":
-            yield from client.smembers(key)
-        elif kind == b"zset":
-            yield from client.zrange(key, 0, -1)
-        else:
-            assert kind == b"none", f"a key of kind {kind}"  # it expired meanwhile
-
-
-def postgres_bytes(site):
-    import psycopg
-
-    parts = []
-    with psycopg.connect(site.store_url) as connection:
-        tables = connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        ).fetchall()
-        for (table,) in tables:
-            if table.startswith(site.milepost.runtime.settings.namespace):
-                for row in connection.execute(f'SELECT * FROM "{table}"').fetchall():
-                    parts += [v if isinstance(v, bytes) else str(v).encode() for v in row]
-    return b"\n".join(parts)
-
-
-def find_canary(site):
-    """Return the places where the canary, in any of its spellings, is found."""
-    import base64
-
-    spellings = [CANARY.encode(), CANARY.encode("utf-16-le"), CANARY[::-1].encode()]
-    spellings += [base64.b64encode(CANARY.encode())[:12], CANARY.encode().hex().encode()]
-    found = set()
-    for place, data in bytes_everywhere(site):
-        found |= {(place, word) for word in spellings if word in data}
-    return found
-
-
-class Events:
-    """Everything that workers tell those who watch them, as Flower does."""
-
-    def __init__(self, site):
-        self.lines = []
-        env = {**site.env, "PROJECT_EVENTS": "1"}
-        self.log = site.folder / "events.log"
-        code = (
-            "import sys, project\n"
-            "app = project.app\n"
-            "with app.connection_for_read() as c:\n"
-            "    r = app.events.Receiver(c, handlers={'*': lambda e: print(e, flush=True)})\n"
-            "    print('ready', flush=True)\n"
-            "    r.capture(limit=None, timeout=None, wakeup=False)\n"
-        )
-        import os
-
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                cwd=site.folder,
-                env={**os.environ, **env, "PYTHONPATH": str(HERE)},
-                stdout=log,
-                stderr=log,
-            )
-        wait_until(lambda: b"ready" in self.log.read_bytes(), "the events' receiver")
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
 def events():
     """A function that starts to watch a site."""
@@ -150,6 +58,21 @@ def events():
 
     yield watch
     for one in watching:
+        one.stop()
+
+
+@pytest.fixture
+def flower():
+    """A function that starts a Flower on a site's broker."""
+    require_module("flower")
+    started = []
+
+    def start(site):
+        started.append(Flower(site))
+        return started[-1]
+
+    yield start
+    for one in started:
         one.stop()
 
 
@@ -289,12 +212,18 @@ def test_a_group_of_what_ends_processes_leaves_nothing_readable(make_secret_site
     assert find_canary(site) == set()
 
 
+def send_as_stranger(site, *args):
+    """Send an encrypted task as a process does that has its name only, and no milepost."""
+    app = Celery("stranger", broker=site.broker, set_as_current=False)
+    app.conf.task_default_queue = "work"
+    return app.send_task("keep_secrets", args)
+
+
 def test_plaintext_is_refused(make_secret_site):
-    """What is sent by name, in the clear, fails, and says so."""
+    """What is sent in the clear, by who does not know that it must not be, fails and says so."""
     site = make_secret_site("redis")
     site.start_worker()
-    result = site.app.send_task("keep_secrets", ["in the clear"])
-    job = end_of(site, result.id)
+    job = end_of(site, send_as_stranger(site, "in the clear").id)
     assert job.status is JobStatus.FAILED
     assert "found in the clear" in job.error
 
@@ -303,12 +232,81 @@ def test_arguments_of_another_job_are_refused(make_secret_site):
     """A message that was copied to another id opens nothing."""
     site = make_secret_site("redis")
     site.start_worker()
-    secret = site.app.tasks["keep_secrets"]
-    args, kwargs = secret.milepost_outgoing((CANARY,), {}, "its-own-id")
-    result = site.app.send_task("keep_secrets", args, kwargs)
-    job = end_of(site, result.id)
+    (token,), _ = site.app.tasks["keep_secrets"].milepost_outgoing((CANARY,), {}, "its-own-id")
+    job = end_of(site, send_as_stranger(site, token).id)
     assert job.status is JobStatus.FAILED
     assert "TamperedError" in job.error
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis+postgres", "files+sqlite"])
+def test_signatures_by_name_behind_plain_tasks_are_readable_nowhere(make_secret_site, kind):
+    """By name, in every place of a canvas; each runs, with the arguments it was given."""
+    site = make_secret_site(kind)
+    plain, secret = site.app.tasks["pass_on"], "keep_secrets"
+    sealed = {
+        "by name": site.app.send_task(secret, [f"{CANARY}-name"]).id,
+        "chain": chain(plain.s(), plain.s(), by_name(site, "chain"))().id,
+        "group": chain(plain.s(), group(by_name(site, "in"), by_name(site, "group")))()[1].id,
+        "body": chord([plain.s(), plain.s()], by_name(site, "body"))().id,
+    }
+    plain.apply_async(link=[plain.s().set(link=by_name(site, "link"))])
+    plain.apply_async(("fail",), link_error=by_name(site, "error"))
+    plain.delay("send", {"then": [by_name(site, "argument")]})
+    assert find_canary(site) == set()
+    site.start_worker(options=LOUD)
+    for how, job_id in sealed.items():
+        assert end_of(site, job_id).status is JobStatus.SUCCEEDED
+        value = site.jobs.result(job_id)[0]
+        assert value.startswith(CANARY), how
+    query = {"status": JobStatus.SUCCEEDED, "limit": 50}
+    wait_until(lambda: len(site.jobs.find(**query).jobs) == 8, "links, errors and the rest")
+    words = {site.jobs.result(job.id)[0] for job in site.jobs.find(**query).jobs}
+    ends = ("name", "chain", "in", "group", "body", "link", "error", "argument")
+    assert words == {f"{CANARY}-{end}" for end in ends}
+    time.sleep(0.5)
+    assert find_canary(site) == set()
+
+
+def by_name(site, word):
+    """Return a signature of an encrypted task that nothing has sealed yet."""
+    args = (f"{CANARY}-{word}",)
+    return Signature("keep_secrets", args=args, immutable=True, app=site.app)
+
+
+def test_flower_shows_nothing(make_secret_site, flower):
+    """Its lists and pages, for every task that it knows; it does know them, and their ends."""
+    site = make_secret_site("redis", short_lease=True)
+    seen = flower(site)
+    site.start_worker(options=LOUD)
+    secret, failing = site.app.tasks["keep_secrets"], site.app.tasks["fail_secretly"]
+    kept = secret.apply_async((CANARY,), link=by_name(site, "link"))
+    failed = failing.delay(CANARY)
+    retried = site.app.tasks["retry_secretly"].delay(CANARY, how="retry")
+    followed = chain(site.app.tasks["pass_on"].s(), by_name(site, "chain"))()
+    ends = {kept.id: "SUCCESS", failed.id: "FAILURE", retried.id: "SUCCESS"}
+    ends[followed.id] = "SUCCESS"
+    wait_until(
+        lambda: ends.items() <= {i: state for i, (_, state) in seen.states().items()}.items(),
+        "Flower to have seen all ends",
+    )
+    pages = dict(seen.pages())
+    assert f"/task/{failed.id}" in pages
+    assert "EncryptedFailureError" in pages[f"/task/{failed.id}"]
+    assert "&lt;encrypted&gt;" in pages[f"/task/{kept.id}"]
+    assert [path for path, text in pages.items() if CANARY in text] == []
+    assert CANARY not in repr(seen.get("/api/workers?refresh=1").json())
+    assert find_canary(site) == set()
+
+
+def test_flower_does_show_what_is_plain(make_secret_site, flower):
+    """The control: the same search finds a plain task's arguments and result."""
+    site = make_secret_site("redis")
+    seen = flower(site)
+    site.start_worker()
+    result = site.app.tasks["keep_openly"].delay(CANARY)
+    wait_until(lambda: seen.states().get(result.id, ("", ""))[1] == "SUCCESS", "Flower")
+    found = {path.split("/")[1] for path, text in seen.pages() if CANARY in text}
+    assert {"api", "task"} <= found
 
 
 def test_a_job_whose_key_is_not_here_yet_waits_for_it(make_secret_site):

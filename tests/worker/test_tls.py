@@ -1,5 +1,7 @@
 """Broker, result backend and store over TLS, with certificates on both sides."""
 
+from pathlib import Path
+
 import pytest
 import trustme
 from celery import Celery
@@ -9,7 +11,7 @@ from redis.exceptions import RedisError
 from milepost import Milepost
 from milepost.errors import StoreUnavailableError
 from milepost.model import JobStatus
-from services import free_port, missing, start_redis
+from services import free_port, missing, start_postgres, start_redis
 
 
 class Authority:
@@ -24,6 +26,7 @@ class Authority:
     def _written(self, name, data):
         path = self._folder / f"{name}.pem"
         path.write_bytes(data)
+        path.chmod(0o600)  # libpq takes no key that others can read
         return str(path)
 
     def _signed(self, name, cert):
@@ -114,3 +117,90 @@ def test_a_client_without_a_certificate_is_refused(secured):
         secured.url(3, client=False),
         "certificate required|EOF occurred|closed|reset|[Bb]roken pipe",
     )
+
+
+class SecuredPostgres:
+    """A PostgreSQL that takes nobody without TLS and a certificate."""
+
+    def __init__(self, folder, server_name="localhost"):
+        folder.mkdir()
+        self.authority = Authority(folder, server_name)
+        certificate, key = (Path(path).read_bytes() for path in self.authority.server)
+        self._server = start_postgres(
+            *("-c", "ssl=on", "-c", "hba_file=hba.conf", "-c", "ssl_ca_file=../ca.pem"),
+            *("-c", "ssl_cert_file=../server.pem", "-c", "ssl_key_file=../key.pem"),
+            files={
+                "hba.conf": b"hostssl all all all trust clientcert=verify-ca\n",
+                "ca.pem": Path(self.authority.root).read_bytes(),
+                "server.pem": certificate,
+                "key.pem": key,
+            },
+        )
+
+    def url(self, *, root=None, client=True, mode="verify-full"):
+        """Return an URL; *root*: whom it trusts; *client*: whether it shows a certificate."""
+        options = {"sslmode": mode, "sslrootcert": root or self.authority.root}
+        if client:
+            options["sslcert"], options["sslkey"] = self.authority.client
+        else:
+            options["sslcertmode"] = "disable"
+        words = "&".join(f"{name}={value}" for name, value in options.items())
+        return f"postgresql://milepost@localhost:{self._server.port}/postgres?{words}"
+
+    def stop(self):
+        self._server.stop()
+
+
+@pytest.fixture
+def make_secured_postgres(tmp_path):
+    """A function that starts one."""
+    started = []
+
+    def make(server_name="localhost"):
+        started.append(SecuredPostgres(tmp_path / f"postgres-{len(started)}", server_name))
+        return started[-1]
+
+    yield make
+    for server in started:
+        server.stop()
+
+
+def test_a_job_runs_with_a_postgres_over_tls(make_secured_postgres, make_site):
+    """It is recorded, claimed, checkpointed and ended over it, and only over it."""
+    server = make_secured_postgres()
+    site = make_site("redis", store=server.url())
+    site.start_worker()
+    result = site.send("count", 10)
+    assert site.wait_for_end(result.id).status is JobStatus.SUCCEEDED
+    assert result.get(timeout=20) == sum(range(10))
+    assert_store_refused(server.url(mode="disable", root="none", client=False), "no encryption")
+
+
+def assert_store_refused(url, problem):
+    """A store there can be neither read nor written, and its error says why."""
+    app = Celery("tls", broker="memory://", set_as_current=False)
+    milepost = Milepost(app, store=url)
+    with pytest.raises(StoreUnavailableError, match=problem):
+        milepost.store.due(1)
+    with pytest.raises(StoreUnavailableError, match=problem):
+        milepost.store.delete("job")
+    milepost.store.close()
+
+
+def test_a_postgres_of_another_authority_is_refused(make_secured_postgres, tmp_path):
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    other = Authority(stranger, "localhost")
+    server = make_secured_postgres()
+    assert_store_refused(server.url(root=other.root), "certificate verify failed")
+
+
+def test_a_postgres_of_another_name_is_refused(make_secured_postgres):
+    """With verify-full; verify-ca would take it."""
+    server = make_secured_postgres("elsewhere.test")
+    assert_store_refused(server.url(), 'does not match host name "localhost"')
+
+
+def test_a_postgres_refuses_a_client_without_a_certificate(make_secured_postgres):
+    server = make_secured_postgres()
+    assert_store_refused(server.url(client=False), "requires a valid client certificate")

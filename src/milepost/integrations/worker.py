@@ -26,7 +26,8 @@ from milepost.model import Job, JobStatus
 from milepost.registry import registry_of
 from milepost.runtime import OVERSEER, attached, cipher_of, runtime_of
 from milepost.tasks import station
-from milepost.tasks.base import check_leases, resend
+from milepost.tasks.base import resend
+from milepost.tasks.declaring import check_leases
 from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")

@@ -12,28 +12,19 @@ from celery._state import get_current_worker_task
 from kombu.exceptions import OperationalError
 
 from milepost.codec import Codec
-from milepost.errors import ConfigurationError
 from milepost.guard import Declaration
 from milepost.model import Job, NewJob
 from milepost.runtime import Runtime, runtime_of
-from milepost.settings import Settings
 from milepost.tasks import message
 from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
+from milepost.tasks.declaring import check_guards, declare_durable
+from milepost.tasks.departures import REPRS
 from milepost.tasks.sensitive import Sending, dumps_models, with_values, without_models
 from milepost.tasks.verdict import FINAL
 
 logger = logging.getLogger("milepost")
-
-DURABLE: dict[str, Any] = {
-    "acks_late": True,
-    "reject_on_worker_lost": True,
-    "retry_on_worker_lost": False,
-    "track_started": False,
-    "Request": "milepost.integrations.watch:DurableRequest",
-}
-"""What a durable task's class says to Celery; the record tells the rest of the truth."""
 
 
 class BaseTask(celery.Task):  # type: ignore[type-arg]
@@ -72,13 +63,14 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     job_type: ClassVar[str | None] = None
     input_model: ClassVar[Any] = None
     permissions: ClassVar[tuple[str, ...]] = ()
+    milepost_is_encrypted: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.guards:
-            _check_guards(cls)
+            check_guards(cls)
         if cls.durable:
-            _declare_durable(cls)
+            declare_durable(cls)
             wrap_run(cls)
 
     def apply_async(
@@ -99,11 +91,15 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
             InvalidInputError: the arguments do not fit the input model; likewise.
+            NoKeysError: something of it is to be encrypted, and there is no key; likewise.
         """
         places = (producer, link, link_error, shadow)
-        if dumps_models(self) and options.get("serializer") != "pickle":
+        dumps = dumps_models(self) and options.get("serializer") != "pickle"
+        if dumps or self.milepost_is_encrypted:
             task_id = task_id or str(uuid.uuid4())
-            args, kwargs = self.milepost_outgoing(args, kwargs, task_id)
+            args, kwargs = self.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
+        if self.milepost_is_encrypted:
+            options |= REPRS
         if self.durable:
             named = {"link": link, "link_error": link_error, "shadow": shadow, **options}
             task_id, forget = self._prepare(args, kwargs, task_id, named)
@@ -144,7 +140,13 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         """Whether the job that runs here sends itself again."""
         return bool(options.get("retries")) and task_id == self.request.id
 
-    def milepost_outgoing(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
+    def milepost_outgoing(
+        self,
+        args: Any,
+        kwargs: Any,
+        task_id: str,
+        parent_id: str | None = None,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
         """Return the arguments of a job as its message and its record are to hold them."""
         return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
 
@@ -279,67 +281,12 @@ def resend(app: Any, job: Job, *, finishing: bool = False) -> None:
         options["headers"] = {**(options.get("headers") or {}), message.FINISH_HEADER: True}
     options["add_to_parent"] = False
     task = app.tasks.get(signature.task)
-    if isinstance(task, BaseTask):
-        # Past our own apply_async: the job is on record already.
-        celery.Task.apply_async(task, signature.args, signature.kwargs, **options)
-    else:
-        app.send_task(signature.task, signature.args, signature.kwargs, **options)
-
-
-def _declare_durable(cls: type[BaseTask]) -> None:
-    for name, value in DURABLE.items():
-        if name not in cls.__dict__:
-            setattr(cls, name, value)
-    if cls.on_soft_time_limit not in ("fail", "continue"):
-        raise ConfigurationError(
-            f"{cls.__name__}: on_soft_time_limit={cls.on_soft_time_limit!r}: 'fail' or 'continue'"
-        )
-    for name in ("lease_seconds", "checkpoint_every"):
-        _check_number(cls, name, (int, float), "a number of seconds above 0", above=0)
-    _check_number(cls, "max_crashes", int, "a whole number from 0", above=-1)
-    for name in ("acks_late", "reject_on_worker_lost"):
-        if not getattr(cls, name):
-            raise ConfigurationError(
-                f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
-                "is acknowledged when the job has ended, and comes back when its worker dies"
-            )
-
-
-def _check_number(cls: type[BaseTask], name: str, kind: Any, what: str, *, above: float) -> None:
-    value = getattr(cls, name)
-    if value is None:
-        return
-    if not isinstance(value, kind) or isinstance(value, bool) or not value > above:
-        raise ConfigurationError(f"{cls.__name__}: {name}={value!r}: {what}")
-
-
-def check_leases(app: Any, settings: Settings) -> None:
-    """Refuse to start a worker that would not renew a task's leases in time.
-
-    Raises:
-        ConfigurationError: a task's lease leaves no room for one missed renewal.
-    """
-    for task in app.tasks.values():
-        lease = getattr(task, "durable", False) and task.lease_seconds
-        if lease and lease < 2 * settings.renew_seconds:
-            raise ConfigurationError(
-                f"task {task.name!r}: lease_seconds={lease} leaves no room for one missed renewal: "
-                f"its workers renew every renew_seconds={settings.renew_seconds}. Make the lease "
-                "at least twice as long, or renew more often"
-            )
-
-
-def _check_guards(cls: type[BaseTask]) -> None:
-    declared = (guard for guard in cls.guards if not isinstance(guard, str))
-    wrong = [guard for guard in declared if not callable(getattr(guard, "build", None))]
-    if wrong:
-        raise ConfigurationError(
-            f"{cls.__name__}: guards = (…, {wrong[0]!r}): declare them with Rate(…) and "
-            "Breaker(…) of milepost.guards.declared, which find their store later, or name "
-            "one that a plugin brings"
-        )
-    if not cls.durable:
-        raise ConfigurationError(
-            f"{cls.__name__}: guards= is for durable tasks: a job that is held back has to come "
-            "again, and only a recorded one does"
-        )
+    token = RECORDED.set(job.id)
+    try:
+        if isinstance(task, BaseTask):
+            # Past our own apply_async: the job is on record already.
+            celery.Task.apply_async(task, signature.args, signature.kwargs, **options)
+        else:
+            app.send_task(signature.task, signature.args, signature.kwargs, **options)
+    finally:
+        RECORDED.reset(token)

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 from milepost.ciphertext import HIDDEN, NEEDS_KEY, head_of
 from milepost.codecs import tokens
-from milepost.errors import ConfigurationError, EncryptedDataError, EncryptedFailureError
+from milepost.errors import EncryptedDataError, EncryptedFailureError
 from milepost.runtime import Runtime, cipher_of
 from milepost.stores.sealed import sealed
 from milepost.tasks.arguments import check_signature
 from milepost.tasks.carrying import body_of
 from milepost.tasks.checkpointable import CheckpointableTask
+from milepost.tasks.current import RECORDED
+from milepost.tasks.departures import departures_of
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
 from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
 from milepost.tasks.sealing import (
@@ -28,8 +30,6 @@ from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
 
 PART = "milepost_part"
 """The argument by name that marks a signature's encrypted arguments."""
-SHOWN = "<encrypted>"
-"""What Celery shows in place of arguments."""
 
 
 class EncryptedTask(CheckpointableTask):
@@ -50,6 +50,12 @@ class EncryptedTask(CheckpointableTask):
     milepost_is_encrypted: ClassVar[bool] = True
     """For those who ask a task of it, and do not load this module only to ask."""
 
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """Bind the task to an app, whose messages are looked at from now on."""
+        departures_of(app).is_needed = True
+        return super().bind(app)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         body = body_of(cls)
         if body is not None:
@@ -68,31 +74,6 @@ class EncryptedTask(CheckpointableTask):
         return ""
 
     # -- sending ---------------------------------------------------------------------------
-
-    def apply_async(
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        task_id: str | None = None,
-        producer: Any = None,
-        link: Any = None,
-        link_error: Any = None,
-        shadow: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """Send the task, as in Celery; the arguments are encrypted for this one job.
-
-        Raises:
-            NoKeysError: there is no key to encrypt with; nothing was sent.
-            StoreUnavailableError: the record could not be written; nothing was sent.
-        """
-        task_id = task_id or str(uuid.uuid4())
-        args, kwargs = self.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
-        options |= {"argsrepr": SHOWN, "kwargsrepr": SHOWN}
-        for followers in (link, link_error, options.get("chain"), options.get("chord")):
-            seal_signatures(self.app, followers)
-        places = (task_id, producer, link, link_error, shadow)
-        return super().apply_async(args, kwargs, *places, **options)
 
     def apply(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Run the task here and now, as in Celery; what is logged of it is ciphertext too."""
@@ -160,6 +141,8 @@ class EncryptedTask(CheckpointableTask):
     def _is_sealed_for(self, task_id: str, args: Any, kwargs: Any) -> bool:
         if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
             return False
+        if RECORDED.get() == task_id:  # its sender knows; the key may be elsewhere
+            return True
         try:
             tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
         except EncryptedDataError:  # made for something else, or somebody's text that looks so
@@ -196,12 +179,18 @@ class EncryptedTask(CheckpointableTask):
 
     def signature(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Return a signature, as in Celery; its arguments are encrypted already."""
-        args, kwargs = self._part(tuple(args or ()), dict(kwargs or {}))
+        args, kwargs = self.milepost_part(tuple(args or ()), dict(kwargs or {}))
         return super().signature(args, kwargs, *rest, **options)
 
     subtask = signature
 
-    def _part(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def milepost_part(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return the arguments of a signature encrypted; those that are already stay as they are.
+
+        Raises:
+            NoKeysError: there is no key to encrypt with.
+            EncodeError: the task's codec does not take an argument.
+        """
         if len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}:
             return args, kwargs
         args, kwargs = self._in_the_clear(args, kwargs, None)
@@ -214,20 +203,6 @@ class EncryptedTask(CheckpointableTask):
         data = codec_of(self.app, self).encode([mark, args, kwargs])
         token = tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data)
         return (token,), {PART: mark}
-
-    def map(self, function: Any, items: Any = None, **options: Any) -> Any:  # type: ignore[override]
-        """Map as a durable task does; Celery's ``task.map(iterable)`` is refused."""
-        if items is None:
-            raise _in_one_task(self.name, "map")
-        return super().map(function, items, **options)
-
-    def starmap(self, it: Any) -> Any:  # noqa: ARG002
-        """Refuse: Celery would send the items in the clear."""
-        raise _in_one_task(self.name, "starmap")
-
-    def chunks(self, it: Any, n: int) -> Any:  # noqa: ARG002
-        """Refuse: Celery would send the items in the clear."""
-        raise _in_one_task(self.name, "chunks")
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802
         """Return the result of a job: ``get()`` decrypts it for who has the key."""
@@ -264,31 +239,7 @@ class EncryptedTask(CheckpointableTask):
         return replace(runtime, store=store, codec=DiscreetCodec(runtime.codec), emit=emit)
 
 
-def seal_signatures(app: Any, found: Any) -> None:
-    """Encrypt, in place, the arguments of signatures of encrypted tasks that are in the clear."""
-    if isinstance(found, list | tuple):
-        for one in found:
-            seal_signatures(app, one)
-    elif isinstance(found, dict):
-        task = app.tasks.get(found.get("task"))
-        if isinstance(task, EncryptedTask):
-            args, kwargs = tuple(found.get("args") or ()), dict(found.get("kwargs") or {})
-            found["args"], found["kwargs"] = task._part(args, kwargs)
-        else:
-            for one in (found.get("kwargs") or {}).values():
-                seal_signatures(app, one)
-        for name in ("link", "link_error", "chain", "chord"):
-            seal_signatures(app, (found.get("options") or {}).get(name))
-
-
 def _without(run: Any, count: int, named: dict[str, Any]) -> dict[str, Any]:
     """Return inherited keyword arguments less those that new positional ones take the place of."""
     names = [n for n in inspect.signature(run).parameters if n != "self"][:count]
     return {name: value for name, value in named.items() if name not in names}
-
-
-def _in_one_task(name: str, how: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{name}.{how}(...) would send its items in the clear: loop over them within the task, "
-        "or send group(task.s(item) for item in items)"
-    )

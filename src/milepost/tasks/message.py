@@ -12,6 +12,7 @@ from kombu.exceptions import KombuError
 from milepost.errors import ConfigurationError, EncodeError
 from milepost.runtime import runtime_of
 from milepost.security.serializers import is_pickle
+from milepost.tasks.departures import sealed_arguments, sealed_followers
 
 FINISH_HEADER = "milepost_finish"
 """Marks a delivery whose body has already run: only callbacks and result may be missing."""
@@ -99,7 +100,8 @@ def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
     expires = kept.get("expires")
     if isinstance(expires, int | float):
         kept["expires"] = task.app.now() + timedelta(seconds=expires)
-    signature = task.signature(tuple(args or ()), dict(kwargs or {}), **kept)
+    args, kwargs = sealed_arguments(task.app, task.name, tuple(args or ()), dict(kwargs or {}))
+    signature = task.signature(tuple(args), kwargs, **sealed_followers(task.app, kept))
     return pack(signature, options.get("serializer") or task.serializer)
 
 
@@ -111,12 +113,14 @@ def from_request(task: Any, request: Any) -> bytes:
 def from_signature(task: Any, signature: Signature[Any]) -> bytes:
     """Return the message of a signature that ``retry`` has made."""
     data = dict(signature)
-    data["options"] = {
+    args, kwargs = sealed_arguments(task.app, task.name, data["args"], data["kwargs"])
+    options = {
         name: value
         for name, value in data["options"].items()
         if name not in ONLY_FOR_THIS_SEND and name != "expires"
     }
-    return pack(data, task.serializer)
+    options = sealed_followers(task.app, options)
+    return pack({**data, "args": args, "kwargs": kwargs, "options": options}, task.serializer)
 
 
 def seconds_until(app: Any, countdown: float | None, eta: datetime | str | None) -> float:

@@ -8,7 +8,7 @@ from kombu.utils.imports import symbol_by_name
 
 from milepost.integrations.cli.doctor.facts import Conf, TaskFacts
 from milepost.integrations.watch import DurableRequest
-from milepost.tasks.base import DURABLE
+from milepost.tasks.declaring import DURABLE
 
 ROUTING = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "priority")
 """Attributes of a task's class that Celery 5.7 warns of: 6 gives them no effect."""
