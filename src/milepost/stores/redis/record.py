@@ -1,7 +1,7 @@
 """A job's hash in Redis, read back into a :class:`~milepost.model.Job`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from milepost import history
@@ -17,41 +17,13 @@ def read_job(job_id: str, flat: Sequence[bytes]) -> Job:
             field that is absent has its default. Times are milliseconds since the epoch.
     """
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    lease_seconds = _count(fields, b"lease_ms") / 1000
-    heartbeat_at = _moment(fields, b"heartbeat_at")
-    return Job(
-        id=job_id,
-        task=text(fields[b"task"]),
-        status=JobStatus(text(fields[b"status"])),
-        created_at=_moment(fields, b"created_at") or 0.0,
-        reason=_text(fields, b"reason"),
-        message=fields.get(b"message", b""),
-        delivery=_count(fields, b"delivery"),
-        fence=_count(fields, b"fence"),
-        worker=_text(fields, b"worker"),
-        lease_until=None if heartbeat_at is None else heartbeat_at + lease_seconds,
-        lease_seconds=lease_seconds,
-        attempts=_count(fields, b"attempts"),
-        crashes=_count(fields, b"crashes"),
-        strikes=_count(fields, b"strikes"),
-        interruptions=_count(fields, b"interruptions"),
-        progress=_progress(fields.get(b"progress")),
-        signal=Signal(text(fields[b"signal"])) if b"signal" in fields else None,
-        started_at=_moment(fields, b"started_at"),
-        ended_at=_moment(fields, b"ended_at"),
-        due_at=_moment(fields, b"due_at"),
-        result=fields.get(b"result"),
-        error=_text(fields, b"error"),
-        owner=_text(fields, b"owner"),
-        idempotency_key=_text(fields, b"idempotency_key"),
-        metadata=json.loads(fields[b"metadata"]) if b"metadata" in fields else {},
-        begun_at=_moment(fields, b"begun_at"),
-        begun_done=_count(fields, b"begun"),
-        moved_at=_moment(fields, b"moved_at"),
-        # A long name may have been cut within a character.
-        history=history.read(fields.get(b"history", b"").decode("utf-8", "replace")),
-        read_at=_moment(fields, b"now") or 0.0,
-    )
+    # Only what is there is read: most of a record is absent while its job is young.
+    found: dict[str, Any] = {
+        name: read(fields[field]) for field, name, read in _READERS if field in fields
+    }
+    if b"heartbeat_at" in fields:
+        found["lease_until"] = _moment(fields[b"heartbeat_at"]) + found.get("lease_seconds", 0.0)
+    return Job(job_id, **found)
 
 
 def written(progress: Progress | None) -> str:
@@ -97,25 +69,61 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-def _progress(data: bytes | None) -> Progress:
-    if data is None:
-        return Progress()
+def _progress(data: bytes) -> Progress:
     done, total, *message = data.split(b"/", 2)
     return Progress(int(done), int(total) if total else None, text(b"".join(message)))
 
 
-def _text(fields: Mapping[bytes, bytes], name: bytes) -> str | None:
-    return text(fields[name]) if name in fields else None
+def _history(data: bytes) -> tuple[history.Entry, ...]:
+    # A long name may have been cut within a character.
+    return history.read(data.decode("utf-8", "replace"))
 
 
-def _count(fields: Mapping[bytes, bytes], name: bytes) -> int:
-    return int(fields.get(name, b"0"))
+def _status(data: bytes) -> JobStatus:
+    return JobStatus(text(data))
 
 
-def _moment(fields: Mapping[bytes, bytes], name: bytes) -> float | None:
-    return int(fields[name]) / 1000 if name in fields else None
+def _signal(data: bytes) -> Signal:
+    return Signal(text(data))
+
+
+def _moment(data: bytes) -> float:
+    return int(data) / 1000
 
 
 def ms(seconds: float) -> int:
     """Return a time as scripts take it; a moment that a record told comes back exactly."""
     return round(seconds * 1000)
+
+
+_READERS: tuple[tuple[bytes, str, Callable[[bytes], Any]], ...] = (
+    (b"task", "task", text),
+    (b"status", "status", _status),
+    (b"created_at", "created_at", _moment),
+    (b"reason", "reason", text),
+    (b"message", "message", bytes),
+    (b"delivery", "delivery", int),
+    (b"fence", "fence", int),
+    (b"worker", "worker", text),
+    (b"lease_ms", "lease_seconds", _moment),
+    (b"attempts", "attempts", int),
+    (b"crashes", "crashes", int),
+    (b"strikes", "strikes", int),
+    (b"interruptions", "interruptions", int),
+    (b"progress", "progress", _progress),
+    (b"signal", "signal", _signal),
+    (b"started_at", "started_at", _moment),
+    (b"ended_at", "ended_at", _moment),
+    (b"due_at", "due_at", _moment),
+    (b"result", "result", bytes),
+    (b"error", "error", text),
+    (b"owner", "owner", text),
+    (b"idempotency_key", "idempotency_key", text),
+    (b"metadata", "metadata", json.loads),
+    (b"begun_at", "begun_at", _moment),
+    (b"begun", "begun_done", int),
+    (b"moved_at", "moved_at", _moment),
+    (b"history", "history", _history),
+    (b"now", "read_at", _moment),
+)
+"""Field of the hash → attribute of the job, and what reads the one into the other."""
