@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from storm import checker
 from storm.fleet import Fleet
 
+from milepost.errors import MilepostError
 from services import start_redis
 
 KILLS = int(os.environ.get("MILEPOST_STORM_KILLS", "12"))
@@ -64,7 +66,24 @@ def test_nothing_is_lost_doubled_or_taken_back(fleet):
             getattr(fleet, name)()
     evidence = fleet.settle(limit=60 + 2 * AT_ONCE)
     report(evidence)
-    assert checker.violations(evidence) == []
+    found = checker.violations(evidence)
+    testify(fleet, evidence, found)
+    assert found == []
+
+
+def testify(fleet, evidence, violations):
+    """Print what is known of the jobs in violations, and of those they were sent with."""
+    order = [sent.job for sent in evidence.sent]
+    for place in (order.index(job) for job in order if any(job in said for said in violations)):
+        for job in order[max(place - 2, 0) : place + 3]:
+            print(f"\n{job}: {evidence.ends[job]}")
+            with suppress(MilepostError):
+                print(fleet.site.jobs.get(job))
+            for worker in fleet.site.workers:
+                said = [line for line in worker.text().splitlines() if job in line]
+                print(*(f"{worker.name} {line[:300]}" for line in said[-20:]), sep="\n")
+    for act in evidence.acts if violations else ():
+        print(act)
 
 
 def kills(fleet):

@@ -4,7 +4,7 @@ import pytest
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.recovery import Keeper
+from milepost.engine.recovery import AGAIN_AFTER, Aftermath, Keeper
 from milepost.errors import StoreUnavailableError
 from milepost.events import JobRecovered
 from milepost.history import Act
@@ -23,7 +23,7 @@ class World:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.sent, self.events = [], []
-        self.queue_is_empty, self.result_is_stored = True, False
+        self.queue_is_empty, self.aftermath = True, Aftermath.OPEN
         runtime = Runtime(
             Settings(), self.store, JsonCodec(), SystemClock(), Emitter([self.events.append])
         )
@@ -32,7 +32,7 @@ class World:
             "w1",
             resend=self.send,
             is_lost=lambda job: self.queue_is_empty,
-            is_finished=lambda job: self.result_is_stored,
+            aftermath=lambda job: self.aftermath,
         )
 
     def send(self, job, finishing):
@@ -164,12 +164,26 @@ def test_a_death_between_outcome_and_callbacks_is_made_up_for(world):
 def test_a_finished_job_is_only_taken_out(world):
     world.job()
     world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
-    world.result_is_stored = True
+    world.aftermath = Aftermath.DONE
     world.clock.advance(3.1)
     world.keeper.recover()
     world.clock.advance(1000)
     assert world.keeper.recover() == 0
     assert world.sent == []
+
+
+def test_what_somebody_is_doing_is_looked_at_again(world):
+    """Who has claimed the right to send a chord's body may be dead: wait, do not forget."""
+    world.job()
+    world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.aftermath = Aftermath.UNDER_WAY
+    world.clock.advance(3.1)
+    world.keeper.recover()
+    assert world.sent == []
+    world.aftermath = Aftermath.OPEN
+    world.clock.advance(AGAIN_AFTER)
+    world.keeper.recover()
+    assert world.sent == [("j", True)]
 
 
 def test_one_bad_message_does_not_stop_the_others(world):

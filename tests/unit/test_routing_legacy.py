@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from deliveries import make_app
-from milepost.engine.recovery import GONE, Keeper
+from milepost.engine.recovery import GONE, Aftermath, Keeper
 from milepost.errors import (
     ConfigurationError,
     InvalidTransitionError,
@@ -220,7 +220,7 @@ def test_the_death_of_its_process_is_seen_by_a_keeper(app, manager, clock):
         "keeper",
         resend=lambda job, finishing: resent.append(job),
         is_lost=lambda job: True,
-        is_finished=lambda job: True,
+        aftermath=lambda job: Aftermath.DONE,
     )
     keeper.recover()
     assert (app.milepost.jobs.get(job_id).status, resent) == (JobStatus.FAILED, [])
@@ -238,7 +238,7 @@ def test_a_held_place_that_nobody_takes_is_given_up(app, clock):
         "keeper",
         resend=lambda job, finishing: None,
         is_lost=lambda job: True,
-        is_finished=lambda job: True,
+        aftermath=lambda job: Aftermath.DONE,
     )
     clock.advance(60.0)
     keeper.recover()

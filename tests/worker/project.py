@@ -23,7 +23,7 @@ from celery import chord as celery_chord
 from kombu.exceptions import OperationalError
 
 from milepost import BaseTask, CheckpointableTask, Milepost
-from milepost.errors import CircuitOpenError
+from milepost.errors import CircuitOpenError, StoreUnavailableError
 from milepost.events import JobSettled
 from milepost.guards.breaker import BreakerGuard
 from milepost.guards.declared import Rate
@@ -117,6 +117,49 @@ def count_more(self, before, n, pause=0.0):
     if isinstance(before, list):
         before = sum(before)
     return before + self.state.get("sum", 0)
+
+
+def _die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _lose(*_, **__):
+    raise OperationalError("the broker is away")
+
+
+IN_THE_CHORD = {
+    "before its part is returned": ("on_chord_part_return", _die),
+    "with the right to send the body": ("_chord_claim_extend_script", _die),
+    "once the body is sent": ("_chord_cleanup_script", _die),
+    "while the backend is away": ("on_chord_part_return", _lose),
+}
+"""What happens to a member of a chord when Celery collects its result, in this process."""
+
+
+@durable(name="fall")
+def fall(self, when):
+    """Return 1 as a member of a chord; what Celery does with that goes wrong, once."""
+    effect("body")
+    if when == "while the broker is away":
+        self.app.amqp.send_task_message = _lose
+        return 1
+    if when == "while the store is away":
+        kind, create = type(milepost.store), type(milepost.store).create
+
+        def once_away(store, job):
+            kind.create = create
+            raise StoreUnavailableError("the store", "it is away")
+
+        kind.create = once_away
+        return 1
+    name, fault = IN_THE_CHORD[when]
+
+    def once(*args, **kwargs):
+        vars(self.backend).pop(name)
+        return fault()
+
+    vars(self.backend)[name] = once
+    return 1
 
 
 @durable(name="pass_gates")

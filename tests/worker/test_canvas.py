@@ -54,6 +54,30 @@ def test_a_chord(make_site, kill):
     assert [e.item for e in site.wait_for(None, "end")] == [str(1000 + 3 * MORE)]
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        "before its part is returned",
+        "with the right to send the body",
+        "once the body is sent",
+        "while the backend is away",
+        "while the broker is away",
+        "while the store is away",
+    ],
+)
+def test_a_fault_while_a_chord_is_collected(make_site, when):
+    """The body runs, and runs once: whatever happens between a member's result and its part."""
+    site = make_site("redis", short_lease=True, settings={"resend_after": 1.0})
+    site.start_worker(concurrency=1)
+    project = site.project
+    header = [project.count.s(3), project.fall.s(when)]
+    result = project.celery_chord(header, project.count_more.s(3)).apply_async()
+    assert result.get(timeout=60) == 4 + 3
+    assert len(site.effects(result.id, "body")) == 1
+    assert len(site.effects(result.parent.results[1].id, "body")) == 1
+    assert site.wait_for_end(result.id).status == "succeeded"
+
+
 def test_a_caller_that_waits(make_site):
     """``AsyncResult.get()`` from before the crash returns after it."""
     site = make_site("files+sqlite")

@@ -6,6 +6,7 @@ _HOMES = {
     "attempt": ("begin", "run_attempt"),
     "drain": ("DrainFlag", "never"),
     "endings": ("Completed", "Dropped", "Ending", "RESULT_NOT_KEPT", "Stopped", "Unclaimed"),
+    "lease": ("outwait",),
     "loops": ("CursorLoop", "Every", "KeyLoop", "PositionLoop", "pace_of"),
     "mapping": ("run_map",),
     "plan": ("Plan",),

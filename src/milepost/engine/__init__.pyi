@@ -1,6 +1,7 @@
 from milepost.engine.attempt import begin, run_attempt
 from milepost.engine.drain import DrainFlag, never
 from milepost.engine.endings import RESULT_NOT_KEPT, Completed, Dropped, Ending, Stopped, Unclaimed
+from milepost.engine.lease import outwait
 from milepost.engine.loops import CursorLoop, Every, KeyLoop, PositionLoop, pace_of
 from milepost.engine.mapping import run_map
 from milepost.engine.plan import Plan
@@ -31,6 +32,7 @@ __all__ = [
     "begin",
     "call_step",
     "never",
+    "outwait",
     "pace_of",
     "run_attempt",
     "run_map",

@@ -6,6 +6,7 @@ Knows no Celery: it is told what runs, and handed the way to send a job again.
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from enum import Enum
 
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
 from milepost.events import JobRecovered
@@ -37,8 +38,20 @@ GO_ON = frozenset({Act.RESUME, Act.WAKE, Act.RETRY, Act.RESTART})
 GONE = "the process that had it is gone, and nothing carries it on"
 """Why a job ends that was never in a message."""
 
+
+class Aftermath(Enum):
+    """How far Celery is with what follows a body that has ended."""
+
+    DONE = "done"
+    OPEN = "open"
+    """Some of it is to be done, by whoever is sent the job for that."""
+    UNDER_WAY = "under way"
+    """Somebody is doing it, or has died just now; nobody else can, until that is known."""
+
+
 Resend = Callable[[Job, bool], None]
 IsLost = Callable[[Job], bool]
+Follow = Callable[[Job], Aftermath]
 Stop = Callable[[str, str], None]
 
 
@@ -55,7 +68,7 @@ class Keeper:
         resend: sends a job again; its second argument says that only what follows the
             body is left to do.
         is_lost: whether a job that nobody started has lost its message.
-        is_finished: whether Celery has done all that follows the body.
+        aftermath: how far Celery is with what follows the body.
         stop: ends the attempt of a job that was cancelled by force; told the job and who
             had it.
     """
@@ -67,12 +80,12 @@ class Keeper:
         *,
         resend: Resend,
         is_lost: IsLost,
-        is_finished: IsLost,
+        aftermath: Follow,
         stop: Stop = stop_nothing,
     ) -> None:
         self._runtime = runtime
         self._incarnation = incarnation
-        self._resend, self._is_lost, self._is_finished = resend, is_lost, is_finished
+        self._resend, self._is_lost, self._aftermath = resend, is_lost, aftermath
         self._stop = stop
         self._running: set[str] = set()
         self._ended: set[str] = set()
@@ -276,8 +289,7 @@ class Keeper:
             if not job.message:
                 self._give_up(job)
                 return
-            if recovery.finishing and self._is_finished(job):
-                self._runtime.store.finish([job.id])
+            if recovery.finishing and self._needs_no_message(job):
                 return
             if awaits_own_message(job) and not self._is_lost(job):
                 return
@@ -289,6 +301,13 @@ class Keeper:
             return
         logger.info("job %s sent again: %s", job.id, job.reason or job.status)
         self._runtime.emit(JobRecovered(job.id, job.task, job.crashes, recovery.finishing))
+
+    def _needs_no_message(self, job: Job) -> bool:
+        """Whether what follows a job's body is done, or not to be done now."""
+        found = self._aftermath(job)
+        if found is Aftermath.DONE:
+            self._runtime.store.finish([job.id])
+        return found is not Aftermath.OPEN
 
     def _give_up(self, job: Job) -> None:
         """End a job that can be sent to nobody: it was in the hands of one process, now gone."""

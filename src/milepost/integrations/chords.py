@@ -6,7 +6,7 @@ find them gone, and the chord would never complete.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend
@@ -63,9 +63,9 @@ class Chords:
         """Yield the ids of the chords that a job, or what follows it in its chain, is part of."""
         signature = message.unpack(job.message, self._app)
         for one in (signature, *_chain_of(signature)):
-            options = one.get("options") or {}
-            if options.get("chord") and options.get("group_id"):
-                yield options["group_id"]
+            chord = chord_of(one)
+            if chord is not None:
+                yield chord
 
     def _renew(self, backend: Any, group: str) -> None:
         for part in PARTS:
@@ -73,6 +73,12 @@ class Chords:
         saved = GroupResult.restore(group, backend=backend, app=self._app)
         for result in (saved.results or ()) if saved is not None else ():
             backend.expire(backend.get_key_for_task(result.id), backend.chord_expires)
+
+
+def chord_of(signature: Mapping[str, Any]) -> str | None:
+    """Return the id of the chord that a signature is a member of, or None."""
+    options = signature.get("options") or {}
+    return options.get("group_id") if options.get("chord") else None
 
 
 def _chain_of(signature: Signature[Any]) -> list[Any]:

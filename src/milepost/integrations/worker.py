@@ -8,9 +8,7 @@ import uuid
 from typing import Any
 
 from celery import bootsteps
-from celery.backends.base import DisabledBackend
 from celery.signals import worker_shutdown, worker_shutting_down
-from celery.states import READY_STATES, SUCCESS
 
 import milepost.integrations.inspection  # noqa: F401  (workers answer to its command)
 from milepost import engine
@@ -18,11 +16,11 @@ from milepost.engine.drain import DrainFlag
 from milepost.engine.recovery import BATCH, Keeper
 from milepost.errors import ConfigurationError, NoKeysError, StoreError
 from milepost.face import load_all
+from milepost.integrations.aftermath import aftermath_of
 from milepost.integrations.chords import Chords
 from milepost.integrations.queues import Queues
 from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
-from milepost.model import Job, JobStatus
 from milepost.registry import registry_of
 from milepost.runtime import OVERSEER, attached, cipher_of, runtime_of
 from milepost.tasks import station
@@ -73,7 +71,7 @@ class KeeperStep(bootsteps.StartStopStep):
             self._incarnation,
             resend=lambda job, finishing: resend(app, job, finishing=finishing),
             is_lost=Queues(app).is_empty_for,
-            is_finished=lambda job: result_is_stored(app, job),
+            aftermath=lambda job: aftermath_of(app, job),
             stop=watch.stop,
         )
         setattr(app, ATTRIBUTE, watch)
@@ -240,14 +238,3 @@ def include_project(app: Any) -> None:
         and any(value is app for value in list(getattr(module, "__dict__", {}).values()))
     }
     app.conf.include = tuple({*(app.conf.include or ()), *homes})
-
-
-def result_is_stored(app: Any, job: Job) -> bool:
-    """Whether Celery has the outcome of a job: it stores it after it has sent callbacks.
-
-    A failure to send those is stored as one of the job's; that of a success is another.
-    """
-    if isinstance(app.backend, DisabledBackend):
-        return False
-    state = app.AsyncResult(job.id).state
-    return state == SUCCESS if job.status is JobStatus.SUCCEEDED else state in READY_STATES

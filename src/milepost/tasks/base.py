@@ -11,6 +11,7 @@ import celery
 from celery._state import get_current_worker_task
 from kombu.exceptions import OperationalError
 
+from milepost import engine
 from milepost.codec import Codec
 from milepost.guard import Declaration
 from milepost.model import Job, NewJob
@@ -21,6 +22,7 @@ from milepost.tasks.carrying import wrap_run
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.declaring import check_guards, declare_durable
 from milepost.tasks.departures import REPRS
+from milepost.tasks.following import follows_a_success
 from milepost.tasks.sensitive import Sending, dumps_models, with_values, without_models
 from milepost.tasks.verdict import FINAL
 
@@ -86,7 +88,8 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     ) -> Any:
         """Send the task, as in Celery; a durable one is on record before its message is sent.
 
-        A job's own retry needs no broker: it is on record, and a keeper sends it.
+        A job's own retry needs no broker, nor does what follows a job: it is on record, and a
+        keeper sends it.
 
         Raises:
             StoreUnavailableError: the record could not be written; nothing was sent.
@@ -105,12 +108,15 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
             task_id, forget = self._prepare(args, kwargs, task_id, named)
             try:
                 return super().apply_async(args, kwargs, task_id, *places, **options)
-            except BaseException as exc:
-                forget()
-                if not (isinstance(exc, OperationalError) and self._is_retry(task_id, options)):
+            except OperationalError as exc:
+                if not (self._is_retry(task_id, options) or self._is_awaited(task_id)):
+                    forget()
                     raise
-                logger.warning("job %s: a keeper will send its retry: %s", task_id, exc)
+                logger.warning("job %s: a keeper will send it: %s", task_id, exc)
                 return self.AsyncResult(str(task_id))
+            except BaseException:
+                forget()
+                raise
         return super().apply_async(args, kwargs, task_id, *places, **options)
 
     def retry(
@@ -139,6 +145,12 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     def _is_retry(self, task_id: str | None, options: Mapping[str, Any]) -> bool:
         """Whether the job that runs here sends itself again."""
         return bool(options.get("retries")) and task_id == self.request.id
+
+    def _is_awaited(self, task_id: str | None) -> bool:
+        """Whether a job follows one that has succeeded here, and is on record."""
+        if task_id is None or not follows_a_success():
+            return False
+        return runtime_of(self.app).settings.record_at == "publish"
 
     def milepost_outgoing(
         self,
@@ -238,18 +250,20 @@ def record(
     if parent is not None:
         options.setdefault("root_id", parent.request.root_id or parent.request.id)
         options.setdefault("parent_id", parent.request.id)
-    return runtime.store.create(
-        NewJob(
-            options["task_id"],
-            task.name,
-            message.from_call(task, args, kwargs, options),
-            delay=message.seconds_until(task.app, options.get("countdown"), options.get("eta")),
-            resend_after=runtime.settings.resend_after,
-            owner=facts.owner,
-            idempotency_key=facts.idempotency_key,
-            metadata=facts.metadata,
-        )
+    job = NewJob(
+        options["task_id"],
+        task.name,
+        message.from_call(task, args, kwargs, options),
+        delay=message.seconds_until(task.app, options.get("countdown"), options.get("eta")),
+        resend_after=runtime.settings.resend_after,
+        owner=facts.owner,
+        idempotency_key=facts.idempotency_key,
+        metadata=facts.metadata,
     )
+    if follows_a_success():
+        # Celery would give up a chord whose body cannot be sent at once.
+        return engine.outwait(runtime, lambda: runtime.store.create(job))
+    return runtime.store.create(job)
 
 
 def _save_before_retry(job_id: str | None) -> None:

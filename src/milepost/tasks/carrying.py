@@ -35,6 +35,7 @@ from milepost.tasks.arguments import signature_of
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
+from milepost.tasks.following import mark_success
 from milepost.tasks.guarding import guarded
 from milepost.tasks.station import drain_of, incarnation_of
 
@@ -229,6 +230,7 @@ def _plan(task: Any, request: Any, settings: Settings) -> "engine.Plan":
 def _translate(task: Any, request: Any, ending: "engine.Ending") -> Any:
     """Return the value, or raise what tells Celery to leave the job alone."""
     if isinstance(ending, engine.Completed):
+        mark_success(task, request)
         return ending.value
     if isinstance(ending, engine.Dropped):
         job = ending.refused.job
@@ -267,7 +269,9 @@ def _replay(task: Any, request: Any, job: Job) -> Any:
         raise Ignore(f"job {job.id} is {job.status}")
     if job.reason == engine.RESULT_NOT_KEPT:
         raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")
-    return recorded_value(runtime_for(task), job)
+    value = recorded_value(runtime_for(task), job)
+    mark_success(task, request)
+    return value
 
 
 def recorded_value(runtime: Runtime, job: Job) -> Any:
