@@ -7,6 +7,7 @@ find them gone, and the chord would never complete.
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend
@@ -36,28 +37,31 @@ class Chords:
         self._app = app
         self._runtime = runtime
         self._tend_at = 0.0
+        self._rest: Query | None = None
 
     def tend(self) -> None:
         """Renew what chords of unfinished jobs have stored, four times before it would expire.
+
+        It looks at one page of jobs a call: with a hundred thousand that wait, going through
+        them at once would keep the recovery from its own work.
 
         Raises:
             StoreError: the store did not answer.
         """
         backend = self._app.backend
         expires = getattr(backend, "chord_expires", None)
-        now = time.monotonic()
-        if not isinstance(backend, BaseKeyValueStoreBackend) or not expires or now < self._tend_at:
+        if not isinstance(backend, BaseKeyValueStoreBackend) or not expires:
             return
-        self._tend_at = now + expires / 4
-        for group in {group for job in self._jobs() for group in self._groups_of(job)}:
+        now = time.monotonic()
+        if self._rest is None and now >= self._tend_at:
+            self._tend_at = now + expires / 4
+            self._rest = Query(ALIVE, limit=BATCH)
+        if self._rest is None:
+            return
+        page = self._runtime.store.find(self._rest)
+        self._rest = replace(self._rest, cursor=page.cursor) if page.cursor else None
+        for group in {group for job in page.jobs for group in self._groups_of(job)}:
             self._renew(backend, group)
-
-    def _jobs(self) -> Iterator[Job]:
-        query: Query | None = Query(ALIVE, limit=BATCH)
-        while query is not None:
-            page = self._runtime.store.find(query)
-            yield from page.jobs
-            query = Query(ALIVE, limit=BATCH, cursor=page.cursor) if page.cursor else None
 
     def _groups_of(self, job: Job) -> Iterator[str]:
         """Yield the ids of the chords that a job, or what follows it in its chain, is part of."""
