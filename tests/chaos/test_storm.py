@@ -67,11 +67,11 @@ def test_nothing_is_lost_doubled_or_taken_back(fleet):
     evidence = fleet.settle(limit=60 + 2 * AT_ONCE)
     report(evidence)
     found = checker.violations(evidence)
-    testify(fleet, evidence, found)
+    show_witnesses(fleet, evidence, found)
     assert found == []
 
 
-def testify(fleet, evidence, violations):
+def show_witnesses(fleet, evidence, violations):
     """Print what is known of the jobs in violations, and of those they were sent with."""
     order = [sent.job for sent in evidence.sent]
     for place in (order.index(job) for job in order if any(job in said for said in violations)):
