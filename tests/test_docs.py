@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -122,6 +121,14 @@ def test_blocks_that_do_not_run_are_python_at_least(page: Path) -> None:
             ast.parse(block.code)
 
 
+UNDER_WAY = """
+import time
+from shop import milepost
+while not any(job.progress.done for job in milepost.jobs.find(status="running").jobs):
+    time.sleep(0.05)
+"""
+
+
 class Reader:
     """Somebody who follows the tutorial: saves its files and types its commands."""
 
@@ -176,10 +183,20 @@ class Reader:
 
     def _kill(self) -> None:
         assert self._worker is not None
-        time.sleep(3.0)  # the time it takes to switch to the other terminal
+        self._wait_for_a_row()
         os.killpg(self._worker.pid, signal.SIGKILL)
         self._worker.wait()
         self._worker = None
+
+    def _wait_for_a_row(self) -> None:
+        """Wait until a job is under way: where much else runs, a few seconds may be too few."""
+        subprocess.run(
+            [sys.executable, "-c", UNDER_WAY],
+            cwd=self.folder,
+            env=environment(),
+            timeout=PATIENCE,
+            check=True,
+        )
 
     def stop(self) -> None:
         if self._worker is not None:

@@ -1,108 +1,46 @@
-"""Chords are kept from expiring, a page of jobs at a time; and what follows a member of one."""
-
-from types import SimpleNamespace
+"""What keeps chords alive: all of them in one round, and none of it at the recovery's cost."""
 
 import pytest
-from celery import Celery
-from celery.backends.base import BaseKeyValueStoreBackend, DisabledBackend
 
-from milepost.engine.recovery import Aftermath
+from deliveries import make_app
 from milepost.integrations import chords
-from milepost.integrations.aftermath import aftermath_of
-from milepost.model import Delivery, JobStatus, NewJob, Settlement
-from milepost.stores.memory import MemoryStore
-from milepost.tasks import message
-from milepost.testing import FakeClock
+from milepost.integrations.chords import BATCH, Chords
+from milepost.model import NewJob
 
 
-class Backend(BaseKeyValueStoreBackend):
-    """A key-value store that remembers what was put off."""
-
-    chord_expires = 1000
+class Tended(Chords):
+    """Takes each job for a member of a chord of its own."""
 
     def __init__(self, app):
-        super().__init__(app=app)
-        self.kept, self.put_off = {}, []
+        super().__init__(app, app.milepost.runtime)
+        self.renewed = []
 
-    def get(self, key):
-        return self.kept.get(key)
+    def _groups_of(self, job):
+        yield job.id
 
-    def set(self, key, value):
-        self.kept[key] = value
-
-    def expire(self, key, value):
-        self.put_off.append(key)
-
-
-class Collecting(Backend):
-    """One that collects chords itself, as the one in Redis does."""
-
-    _chord_part_return_script = None
-
-
-class App:
-    """A Celery app with a backend of the test's."""
-
-    def __init__(self, backend=Backend):
-        self._app = Celery("shop", set_as_current=False)
-        self.backend = backend(self._app)
-
-    def __getattr__(self, name):
-        return getattr(self._app, name)
-
-    def AsyncResult(self, job_id):
-        return SimpleNamespace(state=self.backend.kept.get(job_id, "PENDING"))
-
-
-def member(app, number):
-    """Return the message of a member of chord *number*."""
-    options = {"chord": {"task": "body"}, "group_id": f"g{number}"}
-    return message.pack(dict(app.signature("t", options=options)), "json")
-
-
-def test_one_page_of_jobs_is_tended_at_a_time(monkeypatch):
-    """Whoever has 100,000 jobs waiting still has dead workers' jobs carried on meanwhile."""
-    monkeypatch.setattr(chords, "BATCH", 2)
-    app, store = App(), MemoryStore(FakeClock())
-    for number in range(5):
-        store.create(NewJob(f"j{number}", "t", member(app, number)))
-    tending = chords.Chords(app, SimpleNamespace(store=store))
-    pages = []
-    for _ in range(4):
-        tending.tend()
-        pages.append(len({key.split(b".")[0] for key in app.backend.put_off}))
-    assert pages == [2, 4, 5, 5]
+    def _renew(self, backend, group):
+        self.renewed.append(group)
 
 
 @pytest.fixture
-def job():
-    store = MemoryStore(FakeClock())
-    app = App()
-    store.create(NewJob("j", "t", member(app, 1)))
-    lease = store.claim(Delivery("j", "t"), "w:1", 3.0).lease
-    store.settle(lease, Settlement(JobStatus.SUCCEEDED, finishing=True))
-    return store.get("j")
+def tended():
+    app = make_app()
+    app.conf.result_backend = "cache+memory://"
+    app.conf.result_expires = app.conf.result_chord_expires = 86400
+    for number in range(2 * BATCH + 1):
+        app.milepost.store.create(NewJob(f"j{number}", "t", b"m"))
+    return Tended(app)
 
 
-@pytest.mark.parametrize(
-    ("backend", "state", "claim", "found"),
-    [
-        (Collecting, "PENDING", None, Aftermath.OPEN),
-        (Collecting, "FAILURE", None, Aftermath.OPEN),
-        (Collecting, "SUCCESS", None, Aftermath.OPEN),
-        (Collecting, "SUCCESS", b"somebody", Aftermath.UNDER_WAY),
-        (Collecting, "SUCCESS", b"done", Aftermath.DONE),
-        (Collecting, "SUCCESS", "done", Aftermath.DONE),
-        (Backend, "SUCCESS", None, Aftermath.DONE),
-        (Backend, "PENDING", None, Aftermath.OPEN),
-    ],
-)
-def test_a_stored_result_is_not_all_that_follows(job, backend, state, claim, found):
-    app = App(backend)
-    app.backend.kept["j"] = state
-    app.backend.kept[app.backend.get_key_for_group("g1", ".c")] = claim
-    assert aftermath_of(app, job) is found
+def test_many_jobs_are_looked_through_in_slices(tended, monkeypatch):
+    monkeypatch.setattr(chords, "SLICE", 0.0)
+    for pages in (BATCH, 2 * BATCH, 2 * BATCH + 1, 2 * BATCH + 1):
+        tended.tend()
+        assert len(tended.renewed) == pages
+    assert len(set(tended.renewed)) == 2 * BATCH + 1
 
 
-def test_without_a_backend_nothing_tells_that_it_was_done(job):
-    assert aftermath_of(App(DisabledBackend), job) is Aftermath.OPEN
+def test_few_jobs_are_looked_through_at_once(tended, monkeypatch):
+    monkeypatch.setattr(chords, "SLICE", 60.0)
+    tended.tend()
+    assert len(tended.renewed) == 2 * BATCH + 1

@@ -31,6 +31,7 @@ from milepost.integrations.cli.doctor.gathering import look_at_jobs, skew_of, wo
 from milepost.integrations.cli.doctor.project import conf_of, tasks_of
 from milepost.integrations.cli.doctor.servers import one_each
 from milepost.integrations.inspection import COMMAND, milepost_of_worker
+from milepost.model import NewJob
 
 STORE = "redis://there:6379/0"
 HERE = Here("1.0", "5.7.0", "here", 1, STORE)
@@ -162,6 +163,7 @@ MEMORY = replace(SOUND, here=replace(HERE, store="memory://"))
         (jobs(stalled=("j",)), {"jobs-stalled": "note"}),
         (jobs(parked=("j",), cut=True), {"jobs-parked": "note"}),
         (jobs(crashed=("j",)), {"jobs-crashed": "note"}),
+        (jobs(strangers={"theirs": 2}), {"jobs-strange": "warning"}),
     ],
 )
 def test_what_is_found(facts, expected):
@@ -314,6 +316,10 @@ def test_jobs_are_read():
     assert (read.stalled, read.parked, read.crashed, read.cut) == ((), (), (), False)
     assert read.skew == 0.0
     assert read.longest is None
+    assert read.strangers == {}
+    app.milepost.store.create(NewJob("theirs", "their.task", b"m"))
+    assert look_at_jobs(app, app.milepost.jobs).strangers == {"their.task": 1}
+    app.milepost.store.delete("theirs")
     app.milepost.jobs.pause(made.id)
     assert look_at_jobs(app, app.milepost.jobs).waiting == {}
 

@@ -4,7 +4,7 @@ import pytest
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.recovery import AGAIN_AFTER, Aftermath, Keeper
+from milepost.engine.recovery import AGAIN_AFTER, BATCH, Aftermath, Keeper
 from milepost.errors import StoreUnavailableError
 from milepost.events import JobRecovered
 from milepost.history import Act
@@ -33,6 +33,7 @@ class World:
             resend=self.send,
             is_lost=lambda job: self.queue_is_empty,
             aftermath=lambda job: self.aftermath,
+            knows=lambda job: job.task == "t",
         )
 
     def send(self, job, finishing):
@@ -308,3 +309,26 @@ def test_purge_drops_what_is_past_its_retention(world):
     world.clock.advance(8 * 86400)
     world.keeper.purge()
     assert world.store._records == {}
+
+
+def test_a_job_of_another_app_is_left_to_its_own_keeper(world, caplog):
+    """It stays due, so that a keeper which has its task takes it; the log says so once."""
+    world.store.create(NewJob("other", "theirs", b"m", resend_after=5.0))
+    world.store.create(NewJob("second", "theirs", b"m", resend_after=5.0))
+    world.job(resend_after=6.0)
+    world.clock.advance(7)
+    assert world.keeper.recover() == 3
+    assert world.keeper.recover() == 0
+    assert world.sent == [("j", False)]
+    assert set(world.store.due(10)) == {"other", "second"}
+    assert caplog.text.count("'theirs'") == 1
+
+
+def test_many_jobs_of_another_app_hide_none_of_ours(world):
+    for number in range(BATCH * 2):
+        world.store.create(NewJob(f"other{number}", "theirs", b"m", resend_after=5.0))
+    world.job(resend_after=6.0)
+    world.clock.advance(7)
+    while world.keeper.recover() >= BATCH:
+        pass
+    assert world.sent == [("j", False)]

@@ -186,7 +186,13 @@ def test_the_doctor_counts_jobs_that_were_given_up(site, shell):
 def test_ctrl_c_ends_a_watch(site, shell):
     """Without a traceback; the job does not mind."""
     job = site.jobs.create("count", {"n": 1000, "pause": 0.05}).id
-    watching = shell.start("watch", job)
+    # Where a shell started the tests in the background, SIGINT is ignored, and commands would
+    # inherit that; a handler they do not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        watching = shell.start("watch", job)
+    finally:
+        signal.signal(signal.SIGINT, before)
     watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=LIMIT)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
 
+from milepost.engine.strangers import Knows, Strangers
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
 from milepost.events import JobRecovered
 from milepost.history import Act
@@ -59,6 +60,11 @@ def stop_nothing(job_id: str, worker: str) -> None:
     """Leave it to the attempt to notice that it may no longer write."""
 
 
+def knows_all(_: Job) -> bool:
+    """Take every job for one of this application's."""
+    return True
+
+
 class Keeper:
     """Keeps the jobs of one worker alive and recovers those of dead ones.
 
@@ -71,6 +77,7 @@ class Keeper:
         aftermath: how far Celery is with what follows the body.
         stop: ends the attempt of a job that was cancelled by force; told the job and who
             had it.
+        knows: whether this application has a job's task; others are left to other keepers.
     """
 
     def __init__(
@@ -82,11 +89,13 @@ class Keeper:
         is_lost: IsLost,
         aftermath: Follow,
         stop: Stop = stop_nothing,
+        knows: Knows = knows_all,
     ) -> None:
         self._runtime = runtime
         self._incarnation = incarnation
         self._resend, self._is_lost, self._aftermath = resend, is_lost, aftermath
         self._stop = stop
+        self._strangers = Strangers(runtime.store, knows)
         self._running: set[str] = set()
         self._ended: set[str] = set()
         self._failed: set[str] = set()
@@ -240,16 +249,16 @@ class Keeper:
         """Look for jobs to carry on, and send each again that this keeper wins.
 
         Returns:
-            How many were due; BATCH means there may be more.
+            How many due ones were looked at; BATCH means there may be more.
 
         Raises:
             StoreError: the store did not answer; nothing is lost.
         """
         self._adopt_orphans()
-        due = self._runtime.store.due(BATCH)
+        due = self._strangers.without(self._runtime.store.due(BATCH + self._strangers.number))
         own = self._renew_own(due)
         for job_id in due:
-            if job_id not in own:
+            if job_id not in own and not self._strangers.leaves(job_id):
                 self._recover(job_id)
         return len(due)
 

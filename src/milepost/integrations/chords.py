@@ -7,7 +7,6 @@ find them gone, and the chord would never complete.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend
@@ -23,6 +22,8 @@ ALIVE = frozenset(status for status in JobStatus if not status.is_terminal)
 PARTS = ("", ".j", ".t", ".s", ".d")
 """What the keys of one chord end with; ``.c`` is a claim of seconds and none of ours."""
 BATCH = 500
+SLICE = 0.1
+"""Seconds for which one call looks through jobs; the recovery must not wait for the rest."""
 
 
 class Chords:
@@ -37,30 +38,38 @@ class Chords:
         self._app = app
         self._runtime = runtime
         self._tend_at = 0.0
-        self._rest: Query | None = None
+        self._next: Query | None = None  # the page to go on with; None: no round is under way
+        self._renewed: set[str] = set()
 
     def tend(self) -> None:
         """Renew what chords of unfinished jobs have stored, four times before it would expire.
 
-        It looks at one page of jobs a call: with a hundred thousand that wait, going through
-        them at once would keep the recovery from its own work.
+        With many jobs one call does a part, and the next goes on there.
 
         Raises:
             StoreError: the store did not answer.
         """
         backend = self._app.backend
         expires = getattr(backend, "chord_expires", None)
+        now = time.monotonic()
         if not isinstance(backend, BaseKeyValueStoreBackend) or not expires:
             return
-        now = time.monotonic()
-        if self._rest is None and now >= self._tend_at:
+        if self._next is None and now >= self._tend_at:
             self._tend_at = now + expires / 4
-            self._rest = Query(ALIVE, limit=BATCH)
-        if self._rest is None:
-            return
-        page = self._runtime.store.find(self._rest)
-        self._rest = replace(self._rest, cursor=page.cursor) if page.cursor else None
-        for group in {group for job in page.jobs for group in self._groups_of(job)}:
+            self._next = Query(ALIVE, limit=BATCH)
+            self._renewed.clear()
+        while self._next is not None:
+            self._tend_page(backend, self._next)
+            if time.monotonic() >= now + SLICE:
+                return
+
+    def _tend_page(self, backend: Any, query: Query) -> None:
+        page = self._runtime.store.find(query)
+        # What fails below is left out, as the next round is soon enough for it.
+        self._next = Query(ALIVE, limit=BATCH, cursor=page.cursor) if page.cursor else None
+        groups = {group for job in page.jobs for group in self._groups_of(job)} - self._renewed
+        self._renewed |= groups
+        for group in groups:
             self._renew(backend, group)
 
     def _groups_of(self, job: Job) -> Iterator[str]:

@@ -73,6 +73,7 @@ class KeeperStep(bootsteps.StartStopStep):
             is_lost=Queues(app).is_empty_for,
             aftermath=lambda job: aftermath_of(app, job),
             stop=watch.stop,
+            knows=lambda job: job.task in app.tasks,
         )
         setattr(app, ATTRIBUTE, watch)
         for name, run in (("lease", self._renew), ("recovery", self._recover)):

@@ -135,6 +135,7 @@ class JobFacts:
         stalled: ids of jobs that should be moving and are not.
         parked: ids of jobs whose checkpoint does not fit the code.
         crashed: ids of jobs that failed by the crash limit.
+        strangers: how many live jobs there are of each task that the app does not have.
         skew: seconds the store's clock is ahead of this machine's; None: not known.
         cut: whether there were more jobs than were looked at.
     """
@@ -145,6 +146,7 @@ class JobFacts:
     stalled: tuple[str, ...] = ()
     parked: tuple[str, ...] = ()
     crashed: tuple[str, ...] = ()
+    strangers: Mapping[str, int] = field(default_factory=dict)
     skew: float | None = None
     cut: bool = False
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -158,6 +159,7 @@ def look_at_jobs(app: Any, jobs: CeleryJobManager) -> JobFacts:
         stalled=tuple(job.id for job in live if is_stalled(job, stalled_after)),
         parked=tuple(job.id for job in live if (job.reason or "").startswith(PARKED)),
         crashed=tuple(job.id for job in failed if (job.error or "").startswith(CRASHED)),
+        strangers=Counter(job.task for job in live if job.message and job.task not in app.tasks),
         skew=skew_of(newest[0].read_at, before, after) if newest else None,
         cut=max(len(live), len(failed)) > LOOKED_AT,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from milepost.integrations.cli.doctor.facts import Facts
-from milepost.integrations.cli.doctor.finding import Finding, error, note, some
+from milepost.integrations.cli.doctor.finding import Finding, error, note, some, warning
 
 
 def store_answers(facts: Facts) -> Iterator[Finding]:
@@ -82,4 +82,19 @@ def jobs_move(facts: Facts) -> Iterator[Finding]:
         )
 
 
-CHECKS = (store_answers, queues_are_consumed, chords_outlive_their_members, jobs_move)
+def jobs_are_of_this_app(facts: Facts) -> Iterator[Finding]:
+    """A job of a task that the app does not have is another app's, or nobody's."""
+    for task, number in facts.jobs.strangers.items() if facts.jobs else ():
+        yield warning(
+            "jobs-strange",
+            f"{number} jobs are of task {task!r}, which this app does not have",
+            "Its workers leave them alone: another app in this namespace has to carry them on.",
+            "Give each app a namespace of its own. If the task was renamed or removed, keep "
+            "the old name until its jobs have ended, or cancel them.",
+        )
+
+
+CHECKS = (
+    *(store_answers, queues_are_consumed, chords_outlive_their_members, jobs_move),
+    jobs_are_of_this_app,
+)
