@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 from celery.backends.base import BaseKeyValueStoreBackend, DisabledBackend
 
-from milepost.engine.recovery import Aftermath
+from milepost.engine.aftermath import Aftermath
 from milepost.integrations.aftermath import aftermath_of
 from milepost.model import Delivery, JobStatus, NewJob, Settlement
 from milepost.stores.memory import MemoryStore

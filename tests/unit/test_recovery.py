@@ -4,7 +4,8 @@ import pytest
 
 from milepost.clock import SystemClock
 from milepost.codecs.json import JsonCodec
-from milepost.engine.recovery import AGAIN_AFTER, BATCH, Aftermath, Keeper
+from milepost.engine.aftermath import Aftermath
+from milepost.engine.recovery import AGAIN_AFTER, BATCH, Keeper
 from milepost.errors import StoreUnavailableError
 from milepost.events import JobRecovered
 from milepost.history import Act

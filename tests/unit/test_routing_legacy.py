@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from deliveries import make_app
-from milepost.engine.recovery import GONE, Aftermath, Keeper
+from milepost.engine.aftermath import Aftermath
+from milepost.engine.recovery import GONE, Keeper
 from milepost.errors import (
     ConfigurationError,
     InvalidTransitionError,

@@ -6,8 +6,8 @@ Knows no Celery: it is told what runs, and handed the way to send a job again.
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from enum import Enum
 
+from milepost.engine.aftermath import Aftermath
 from milepost.engine.strangers import Knows, Strangers
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
 from milepost.events import JobRecovered
@@ -38,17 +38,6 @@ GO_ON = frozenset({Act.RESUME, Act.WAKE, Act.RETRY, Act.RESTART})
 
 GONE = "the process that had it is gone, and nothing carries it on"
 """Why a job ends that was never in a message."""
-
-
-class Aftermath(Enum):
-    """How far Celery is with what follows a body that has ended."""
-
-    DONE = "done"
-    OPEN = "open"
-    """Some of it is to be done, by whoever is sent the job for that."""
-    UNDER_WAY = "under way"
-    """Somebody is doing it, or has died just now; nobody else can, until that is known."""
-
 
 Resend = Callable[[Job, bool], None]
 IsLost = Callable[[Job], bool]

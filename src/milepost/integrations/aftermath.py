@@ -5,7 +5,7 @@ from typing import Any
 from celery.backends.base import DisabledBackend
 from celery.states import READY_STATES, SUCCESS
 
-from milepost.engine.recovery import Aftermath
+from milepost.engine.aftermath import Aftermath
 from milepost.integrations.chords import chord_of
 from milepost.model import Job, JobStatus
 from milepost.tasks import message
