@@ -49,6 +49,12 @@ class World:
         assert isinstance(claim, Granted)
         return claim.lease
 
+    def job_that_succeeded(self):
+        """Have a job whose worker died before anybody did what follows the body."""
+        self.job()
+        end = Settlement(JobStatus.SUCCEEDED, finishing=True)
+        self.store.settle(self.claim(owner="dead:1"), end)
+
 
 @pytest.fixture
 def world():
@@ -156,16 +162,14 @@ def test_a_resumed_job_is_sent_whatever_the_queue_holds(world):
 
 def test_a_death_between_outcome_and_callbacks_is_made_up_for(world):
     """The body has run and is not run again: only what Celery does afterwards is sent."""
-    world.job()
-    world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.job_that_succeeded()
     world.clock.advance(3.1)
     world.keeper.recover()
     assert world.sent == [("j", True)]
 
 
 def test_a_finished_job_is_only_taken_out(world):
-    world.job()
-    world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.job_that_succeeded()
     world.aftermath = Aftermath.DONE
     world.clock.advance(3.1)
     world.keeper.recover()
@@ -176,8 +180,7 @@ def test_a_finished_job_is_only_taken_out(world):
 
 def test_what_somebody_is_doing_is_looked_at_again(world):
     """Who has claimed the right to send a chord's body may be dead: wait, do not forget."""
-    world.job()
-    world.store.settle(world.claim(owner="dead:1"), Settlement(JobStatus.SUCCEEDED, finishing=True))
+    world.job_that_succeeded()
     world.aftermath = Aftermath.UNDER_WAY
     world.clock.advance(3.1)
     world.keeper.recover()

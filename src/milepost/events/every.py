@@ -2,38 +2,20 @@
 
 from typing import TypeAlias
 
-from milepost.events.gates import (
-    CircuitChanged,
-    PermissionDecided,
-)
-from milepost.events.jobs import (
-    CheckpointSaved,
-    DeliveryDropped,
-    JobRecovered,
-    JobSettled,
-    JobStarted,
-    LeaseLost,
-)
-from milepost.events.moves import (
-    FlagSourceFailed,
-    JobRouted,
-    RollbackStepped,
-    ShadowCompared,
-    ShadowFailed,
-)
+from milepost.events import gates, jobs, moves
 
 Event: TypeAlias = (
-    JobStarted
-    | CheckpointSaved
-    | JobSettled
-    | LeaseLost
-    | DeliveryDropped
-    | JobRecovered
-    | CircuitChanged
-    | PermissionDecided
-    | JobRouted
-    | FlagSourceFailed
-    | ShadowCompared
-    | ShadowFailed
-    | RollbackStepped
+    jobs.JobStarted
+    | jobs.CheckpointSaved
+    | jobs.JobSettled
+    | jobs.LeaseLost
+    | jobs.DeliveryDropped
+    | jobs.JobRecovered
+    | gates.CircuitChanged
+    | gates.PermissionDecided
+    | moves.JobRouted
+    | moves.FlagSourceFailed
+    | moves.ShadowCompared
+    | moves.ShadowFailed
+    | moves.RollbackStepped
 )

@@ -22,7 +22,9 @@ _AWAY = (OperationalError, OSError, BackendError, StoreUnavailableError)
 
 
 def mark_success(task: Any, request: Any) -> None:
-    """Remember of a request of Celery's that its job is on record as succeeded."""
+    """Remember of a delivered request of Celery's that its job is on record as succeeded."""
+    if request.is_eager or request.called_directly:
+        return  # nothing of it is on record, and its process need not be a worker's
     setattr(request, _SUCCEEDED, True)
     if not isinstance(task.backend, Truthful):
         task.backend = Truthful(task)
