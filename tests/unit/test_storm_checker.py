@@ -30,6 +30,8 @@ CLEAN = Evidence(
     acts=[Act(1.25, "kill child", frozenset({10}), until=1.25)],
     samples=[Sample(1.1, "j", "running", 1, 1, 0), Sample(6.0, "j", "succeeded", 2, 2, 3)],
     ends={"j": ("succeeded", 3)},
+    secret_places=[],
+    plain_places=["appendonly.aof"],
 )
 
 
@@ -108,6 +110,11 @@ def test_a_slow_pause():
     assert any("5.0 s" in text for text in found(acts=[*CLEAN.acts, slow]))
     hit = Act(11.0, "kill worker", frozenset({99}), until=11.0)
     assert found(acts=[*CLEAN.acts, slow, hit]) == []
+
+
+def test_a_word_that_can_be_read():
+    assert any("in w1.log" in text for text in found(secret_places=["w1.log"]))
+    assert any("does not even" in text for text in found(plain_places=[]))
 
 
 def test_recovery_times():

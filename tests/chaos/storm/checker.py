@@ -1,4 +1,4 @@
-"""Was anything lost, done by two at once, done again beyond its bound, or taken back?
+"""Was anything lost, done by two at once, done again too often, taken back, or readable?
 
 Pure functions over the evidence; each returns what it found wrong, in words.
 """
@@ -18,7 +18,8 @@ checkpoint interval, an item, and much room for a crowded machine."""
 def violations(evidence: Evidence) -> list[str]:
     """Return everything that must not be."""
     found: list[str] = []
-    for check in (lost, incomplete, overlapping, redone_too_often, taken_back, slow_pauses):
+    checks = (lost, incomplete, overlapping, redone_too_often, taken_back, slow_pauses, leaked)
+    for check in checks:
         found += check(evidence)
     return found
 
@@ -103,6 +104,14 @@ def slow_pauses(evidence: Evidence) -> Iterator[str]:
     for act, seconds in clean_pauses(evidence):
         if seconds > PAUSE_BOUND:
             yield f"{act.job}: paused only after {seconds:.1f} s"
+
+
+def leaked(evidence: Evidence) -> Iterator[str]:
+    """What encrypted jobs were given is nowhere; what the others were given shows the search."""
+    for place in evidence.secret_places:
+        yield f"the word of encrypted jobs can be read in {place}"
+    if not evidence.plain_places:
+        yield "the search for words does not even find that of the other jobs"
 
 
 def clean_pauses(evidence: Evidence) -> list[tuple[Act, float]]:

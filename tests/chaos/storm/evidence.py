@@ -1,6 +1,6 @@
 """What is known after a storm, as plain values: the checker reads nothing else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +60,10 @@ class Evidence:
     samples: list[Sample]
     ends: dict[str, tuple[str, int | None]]
     """Of each job: its last status, and its result if it has one."""
-    attempts: dict[str, int] = field(default_factory=dict)
+    secret_places: list[str]
+    """The files of servers and workers in which the word of encrypted jobs is found."""
+    plain_places: list[str]
+    """Those in which the word of all other jobs is found."""
 
 
 class EffectLog:

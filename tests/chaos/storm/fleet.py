@@ -7,11 +7,13 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
 from workers import Site, WorkerProcess, wait_until
 
+from milepost.codecs.keyring import add_to_file, new_entry
 from milepost.errors import InvalidTransitionError, JobNotFoundError, MilepostError, StoreError
 from milepost.tasks.base import resend
 from storm.evidence import Act, EffectLog, Evidence, Sample, Sent
@@ -26,6 +28,10 @@ RESTORE_SOON = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 SAMPLE_SECONDS = 0.1
 PAUSE = 0.02
 """What an item takes."""
+WORD = "elderflower-marmalade"
+"""What encrypted jobs are given, and nobody may read."""
+PLAIN_WORD = "gooseberry-fool"
+"""What the others are given, so that it is known to be found."""
 
 
 class StormSite(Site):
@@ -40,6 +46,7 @@ class Fleet:
         base = redis.url.rpartition("/")[0]
         conf = {"broker_transport_options": RESTORE_SOON}
         urls = [f"{base}/{number}" for number in (1, 2, 3)]
+        add_to_file(str(folder / "keys.json"), new_entry("storm-1", current=True))
         self.site = StormSite(folder, *urls, conf=conf, settings=SETTINGS)
         self.acts: list[Act] = []
         self.samples: list[Sample] = []
@@ -67,8 +74,9 @@ class Fleet:
     # -- jobs ------------------------------------------------------------------------------
 
     def send(self) -> None:
-        """Send one piece of work: a loop, steps, a chain or a chord."""
-        kind = self.chance.choices(("loop", "steps", "chain", "chord"), (5, 2, 2, 2))[0]
+        """Send one piece of work: a loop, steps, calls of a model, a chain or a chord."""
+        kinds = {"loop": 5, "steps": 2, "asking": 2, "chain": 2, "chord": 2}
+        kind = self.chance.choices(list(kinds), list(kinds.values()))[0]
         # Where a server is down nothing is promised, so nothing is counted.
         with suppress(OperationalError, CeleryError, StoreError, OSError, RuntimeError):
             getattr(self, f"_send_{kind}")()
@@ -76,9 +84,14 @@ class Fleet:
     def _size(self) -> tuple[int, int]:
         return self.chance.randint(40, 300), self.chance.choice((1, 1, 1, 10))
 
+    def _loop(self, *args: int) -> Any:
+        """Return the signature of a loop, readable or not."""
+        task = self.chance.choice((self.site.project.loop, self.site.project.secret))
+        return task.s(*args, PAUSE, word=WORD if task.name == "secret" else PLAIN_WORD)
+
     def _send_loop(self) -> None:
         n, every = self._size()
-        job = self.site.send("loop", 0, n, every, PAUSE)
+        job = self._loop(0, n, every).apply_async()
         self.alone.append(job.id)
         self.sent.append(Sent(job.id, n, every, sum(range(n))))
 
@@ -88,9 +101,15 @@ class Fleet:
         self.alone.append(job.id)
         self.sent.append(Sent(job.id, n, 1, sum(item * item for item in range(n))))
 
+    def _send_asking(self) -> None:
+        n, at_once = self.chance.randint(20, 100), self.chance.choice((1, 4))
+        job = self.site.send("ask", n, PAUSE, at_once)
+        self.alone.append(job.id)
+        self.sent.append(Sent(job.id, n, at_once, sum(item * item for item in range(n))))
+
     def _send_chain(self) -> None:
         (n, every), project = self._size(), self.site.project
-        last = (project.add.s(1, 2) | project.loop.s(n, every, PAUSE) | project.add.s(5))()
+        last = (project.add.s(1, 2) | self._loop(n, every) | project.add.s(5))()
         total = 3 + sum(range(n))
         self.sent += [
             Sent(last.parent.parent.id, 0, 1, 3),
@@ -100,8 +119,8 @@ class Fleet:
 
     def _send_chord(self) -> None:
         project, sizes = self.site.project, [self._size(), self._size()]
-        header = [project.loop.s(0, n, every, PAUSE) for n, every in sizes]
-        body = project.chord(header, project.loop.s(30, 1, PAUSE)).apply_async()
+        header = [self._loop(0, n, every) for n, every in sizes]
+        body = project.chord(header, self._loop(30, 1)).apply_async()
         sums = [sum(range(n)) for n, _ in sizes]
         members = zip(body.parent.results, sizes, sums, strict=True)
         self.sent += [Sent(job.id, n, every, total) for job, (n, every), total in members]
@@ -261,7 +280,15 @@ class Fleet:
                 ends[sent.job] = (str(job.status), result)
             except MilepostError as exc:
                 ends[sent.job] = (f"unknown: {exc}", None)
-        return Evidence(self.sent, sorted(self._log.look()), sorted(self.acts), self.samples, ends)
+        effects, acts = sorted(self._log.look()), sorted(self.acts)
+        places = [self._places_of(word) for word in (WORD, PLAIN_WORD)]
+        return Evidence(self.sent, effects, acts, self.samples, ends, *places)
+
+    def _places_of(self, word: str) -> list[str]:
+        """Return the files with a word in them: workers' logs, and all that Redis was told."""
+        logs = [worker.log for worker in self.site.workers]
+        files = [path for path in Path(self.redis.directory).rglob("*") if path.is_file()]
+        return [path.name for path in (*files, *logs) if word.encode() in path.read_bytes()]
 
     def close(self) -> None:
         self._over.set()
