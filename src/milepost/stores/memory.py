@@ -29,7 +29,7 @@ from milepost.query import Page, Query, cursor_at, read_cursor
 from milepost.settings import Settings
 from milepost.store import NO_WRITES, Store
 from milepost.stores import rules
-from milepost.stores.limits import check_delta, check_settlement, check_size
+from milepost.stores.bounds import check_delta, check_settlement, check_size
 from milepost.stores.memory_limits import MemoryLimits
 from milepost.stores.record import Record
 

@@ -24,7 +24,7 @@ from milepost.model import (
     Signal,
 )
 from milepost.store import FINISH_AFTER
-from milepost.stores.limits import MAX_DOUBLINGS, lengthened
+from milepost.stores.bounds import MAX_DOUBLINGS, lengthened
 from milepost.stores.record import Record
 
 PENDING, RUNNING, PAUSED = JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from milepost.documents import DOCUMENT_BYTES, Document
-from milepost.stores.limits import check_size
+from milepost.stores.bounds import check_size
 from milepost.stores.redis.record import text
 from milepost.stores.redis.wire import Wire
 

@@ -46,7 +46,7 @@ from milepost.query import Page, Query
 from milepost.settings import Settings
 from milepost.store import FINISH_AFTER, NO_WRITES
 from milepost.stores import rules
-from milepost.stores.limits import check_delta, check_settlement, check_size
+from milepost.stores.bounds import check_delta, check_settlement, check_size
 from milepost.stores.redis import lua
 from milepost.stores.redis.documents import RedisDocuments
 from milepost.stores.redis.exchanging import exchange

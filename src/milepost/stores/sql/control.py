@@ -12,7 +12,7 @@ from milepost.history import Act
 from milepost.model import Delta, Job, JobStatus, Signal, Swap
 from milepost.store import NO_WRITES
 from milepost.stores import rules
-from milepost.stores.limits import check_delta
+from milepost.stores.bounds import check_delta
 from milepost.stores.record import Record
 from milepost.stores.sql.database import OnDatabase
 from milepost.stores.sql.dialect import Link

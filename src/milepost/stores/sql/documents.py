@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from milepost.documents import DOCUMENT_BYTES, Document
-from milepost.stores.limits import check_size
+from milepost.stores.bounds import check_size
 from milepost.stores.sql.database import Database, transaction
 from milepost.stores.sql.dialect import Link
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 from milepost.history import LONGEST
 from milepost.model import JobStatus
-from milepost.stores.limits import MAX_DOUBLINGS
+from milepost.stores.bounds import MAX_DOUBLINGS
 from milepost.stores.sql.dialect import Dialect, Tables
 from milepost.stores.sql.record import ASKED, COLUMNS
 

@@ -27,7 +27,7 @@ from milepost.model import (
 )
 from milepost.settings import Settings
 from milepost.stores import rules
-from milepost.stores.limits import check_delta, check_settlement, check_size
+from milepost.stores.bounds import check_delta, check_settlement, check_size
 from milepost.stores.sql.control import Control
 from milepost.stores.sql.database import Database, transaction
 from milepost.stores.sql.dialect import Dialect, Link, Params, clean

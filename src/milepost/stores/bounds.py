@@ -1,4 +1,4 @@
-"""The one limit every store shares: no single value may be larger than agreed."""
+"""The bounds that every store shares: how large a value may be, how long a lease may get."""
 
 from milepost.errors import ValueTooLargeError
 from milepost.model import Delta, Settlement
