@@ -9,6 +9,7 @@ import celery
 import pytest
 from workers import wait_until
 
+from milepost.jobs.queues import waiting_in
 from services import start_redis
 
 
@@ -133,6 +134,27 @@ def test_a_message_lost_before_its_start(make_site):
         site.start_worker()
         assert job.get(timeout=30) == sum(range(5))
         assert len(site.effects(job.id, "body")) == 1
+
+
+@pytest.mark.parametrize("kind", ["redis", "files+sqlite"])
+def test_a_message_lost_from_a_queue_that_never_runs_empty(make_site, kind):
+    """Later jobs are next, so its own message is gone: another one is sent meanwhile."""
+    site = make_site(kind, settings={"resend_after": 1})
+    job = site.send("count", 5)
+    empty_broker(site)
+    busy = site.send("count", 4, gate="over")
+    waiting = [site.send("count", 1) for _ in range(20)]
+    worker = site.start_worker(concurrency=1)
+    site.wait_for_item(busy.id, 2)
+    wait_until(lambda: f"job {job.id} sent again" in worker.text(), "the lost job sent again")
+    assert waiting_in(site.app, "work") > 0
+    site.open_gate("over")
+    assert job.get(timeout=30) == sum(range(5))
+    assert len(site.effects(job.id, "body")) == 1
+    for other in waiting:
+        assert other.get(timeout=30) == 0
+        assert len(site.effects(other.id, "body")) == 1
+    assert f"job {waiting[-1].id} sent again" not in worker.text()
 
 
 def test_a_queue_of_its_own(make_site):

@@ -70,7 +70,7 @@ class KeeperStep(bootsteps.StartStopStep):
             self._runtime,
             self._incarnation,
             resend=lambda job, finishing: resend(app, job, finishing=finishing),
-            is_lost=Queues(app).is_empty_for,
+            is_lost=Queues(app, self._runtime.store).has_lost,
             aftermath=lambda job: aftermath_of(app, job),
             stop=watch.stop,
             knows=lambda job: job.task in app.tasks,

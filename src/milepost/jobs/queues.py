@@ -42,6 +42,8 @@ def waiting_in(app: Any, queue: str) -> int | None:
     """Return how many messages wait in a queue; 0 if there is no such queue."""
     with app.connection_for_write() as connection:
         channel = connection.default_channel
+        if connection.transport.driver_type == "redis":
+            return int(channel._size(queue))  # declaring it forgets the prefix of keys
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
