@@ -8,7 +8,7 @@ job's record is a message that is kept, and what it holds is sealed by the same 
 from collections.abc import Mapping
 from typing import Any
 
-from milepost.errors import ConfigurationError
+from milepost.errors import ConfigurationError, PlaintextError
 
 ATTRIBUTE = "milepost_departures"
 """Where a Celery app keeps what stands before its messages."""
@@ -130,6 +130,24 @@ def sealed_followers(
     return {**options, **{name: sealing.follower(one) for name, one in found.items()}}
 
 
+def check_followers(app: Any, request: Any) -> None:
+    """Refuse what was put behind an encrypted task by somebody who has no key.
+
+    Whoever has one has sealed what follows; the worker would seal it when it sends it on.
+
+    Args:
+        app: the Celery app.
+        request: of the encrypted task that is about to run.
+
+    Raises:
+        PlaintextError: the arguments of an encrypted task that follows are in the clear.
+    """
+    sealing = _Sealing(app, refuses=True)
+    for name in IN_MESSAGES:
+        if found := getattr(request, name, None):
+            sealing.follower(found)
+
+
 def sealed_arguments(app: Any, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments of a plain task with any signatures of encrypted ones sealed.
 
@@ -160,14 +178,18 @@ def _holds_signature(found: Any) -> bool:
 class _Sealing:
     """Seals what is an encrypted task's in signatures, at any depth; changes none in place.
 
+    Args:
+        app: the Celery app.
+        refuses: raise PlaintextError for what is not sealed yet.
+
     Attributes:
         met: how many signatures of encrypted tasks it has come upon.
     """
 
-    __slots__ = ("_app", "met")
+    __slots__ = ("_app", "_refuses", "met")
 
-    def __init__(self, app: Any) -> None:
-        self._app, self.met = app, 0
+    def __init__(self, app: Any, *, refuses: bool = False) -> None:
+        self._app, self._refuses, self.met = app, refuses, 0
 
     def follower(self, found: Any) -> Any:
         """Seal a signature, or a list of them; here every dict is one."""
@@ -198,7 +220,10 @@ class _Sealing:
         task = encrypted_task(self._app, name)
         if task is not None:
             self.met += 1
-            args, kwargs = task.milepost_part(tuple(args or ()), dict(kwargs or {}))
+            args, kwargs = tuple(args or ()), dict(kwargs or {})
+            if self._refuses and not (task.milepost_is_part(args, kwargs) or task.accept_plaintext):
+                raise PlaintextError(f"arguments of {name!r}, which follows")
+            args, kwargs = task.milepost_part(args, kwargs)
             options = {**options, **{one: SHOWN for one in REPRS if one in options}}
         else:
             self.check_in_one_task(name, args, kwargs)

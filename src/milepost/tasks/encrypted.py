@@ -21,6 +21,7 @@ from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
 from milepost.tasks.sealing import (
     Delivered,
     closing,
+    hands_on_secrets,
     of_the_canvas,
     opening,
     sealed_result,
@@ -109,10 +110,23 @@ class EncryptedTask(CheckpointableTask):
             EncodeError: the task's codec does not take an argument.
             InvalidInputError: they do not fit the input model.
             TypeError: they do not fit the task.
+            EncryptedFailureError: one of these, where its words would tell a result that was
+                encrypted until now.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         if self._is_sealed_for(task_id, args, kwargs):
             return args, kwargs
+        if not hands_on_secrets(args):
+            return self._sealed_call(args, kwargs, task_id, parent_id)
+        try:
+            return self._sealed_call(args, kwargs, task_id, parent_id)
+        except Exception as exc:  # Celery would log it, and store it as the error of the sender
+            kind = type(exc).__name__
+        raise EncryptedFailureError(task_id, self.name, kind, HIDDEN)
+
+    def _sealed_call(
+        self, args: Any, kwargs: Any, task_id: str, parent_id: str | None
+    ) -> tuple[Any, Any]:
         args, kwargs = self._in_the_clear(args, kwargs, parent_id)
         if getattr(self.app, "strict_typing", True):
             check_signature(self, args, kwargs)
@@ -191,7 +205,7 @@ class EncryptedTask(CheckpointableTask):
             NoKeysError: there is no key to encrypt with.
             EncodeError: the task's codec does not take an argument.
         """
-        if len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}:
+        if self.milepost_is_part(args, kwargs):
             return args, kwargs
         args, kwargs = self._in_the_clear(args, kwargs, None)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
@@ -203,6 +217,10 @@ class EncryptedTask(CheckpointableTask):
         data = codec_of(self.app, self).encode([mark, args, kwargs])
         token = tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data)
         return (token,), {PART: mark}
+
+    def milepost_is_part(self, args: Any, kwargs: Any) -> bool:
+        """Whether the arguments of a signature are encrypted already."""
+        return len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802
         """Return the result of a job: ``get()`` decrypts it for who has the key."""

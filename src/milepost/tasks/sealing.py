@@ -26,7 +26,8 @@ from milepost.errors import (
 )
 from milepost.runtime import cipher_of
 from milepost.tasks.carrying import is_inside, is_put_back
-from milepost.tasks.departures import IN_ONE_TASK
+from milepost.tasks.current import CURRENT
+from milepost.tasks.departures import IN_ONE_TASK, check_followers
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
 from milepost.tasks.verdict import describe
@@ -53,11 +54,12 @@ class Delivered:
 
         Raises:
             Suspend: the key is not here: the job is parked until it is.
-            PlaintextError: they are in the clear.
+            PlaintextError: they are in the clear, or those of an encrypted task that follows.
             TamperedError: they were changed, or are those of another job.
         """
         task, request = self.task, self.request
         args, kwargs = tuple(request.args or ()), dict(request.kwargs or {})
+        check_followers(task.app, request)
         if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
             if task.accept_plaintext:
                 return args, kwargs
@@ -274,6 +276,24 @@ def of_the_canvas(app: Any, value: Any, parent_id: str | None) -> Any:
     if found is None or not (found.job_id == parent_id or found.group in _groups_here()):
         return value
     return decoded(app, found)
+
+
+def hands_on_secrets(args: Any) -> bool:
+    """Whether Celery itself sends these arguments, with what an encrypted task has returned.
+
+    That is after a body, whose own errors are its own: what follows it in a chain, a link, or
+    the body of a chord.
+    """
+    task = get_current_worker_task()
+    if task is None or CURRENT.get() is not None:
+        return False
+    return getattr(task, "milepost_is_encrypted", False) or _holds_token(args)
+
+
+def _holds_token(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_token, value))
+    return tokens.is_token(value)
 
 
 def _groups_here() -> set[Any]:
