@@ -7,7 +7,7 @@ looks at the folder in between takes an empty message, loses it and goes down wi
 
 import os
 from pathlib import Path
-from time import monotonic
+from time import monotonic_ns
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +20,9 @@ class Channel(filesystem.Channel):
     """A channel whose messages and bindings other processes see complete or not at all."""
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
-        name = f"{round(monotonic() * 1000)}_{uuid4()}.{queue}.msg"
+        # As kombu's, which begin with milliseconds; within one of them the first goes first too.
+        milliseconds, rest = divmod(monotonic_ns(), 1_000_000)
+        name = f"{milliseconds}_{rest:06}_{uuid4()}.{queue}.msg"
         folder = Path(self.data_folder_out)
         part = _written(folder, dumps(payload))
         os.replace(part, folder / name)
