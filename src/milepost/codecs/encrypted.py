@@ -191,6 +191,20 @@ class Cipher:
             found = self._sealers[tenant] = Sealer(key, self._compress)
         return found
 
+    def sealer_of_job(self, tenant: str | None) -> Sealer:
+        """Return what encrypts for a job's tenant; None: one whose key is gone.
+
+        Raises:
+            NoKeysError: it has none. The error does not say which tenant: it is kept with the
+                job, in the clear.
+        """
+        if tenant is not None:
+            try:
+                return self.sealer(tenant)
+            except NoKeysError:
+                pass
+        raise NoKeysError("encryption" if tenant == "" else "the tenant of this job")
+
     def open(self, place: bytes, data: bytes, name: str) -> Opened:
         """Return what is in a record.
 

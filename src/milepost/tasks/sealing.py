@@ -6,6 +6,7 @@ parked. The outer one turns the result, and every error, into ciphertext before 
 
 import functools
 import inspect
+from threading import get_ident
 from typing import Any, cast
 
 from celery._state import get_current_worker_task
@@ -26,9 +27,11 @@ from milepost.errors import (
 )
 from milepost.runtime import cipher_of
 from milepost.tasks.carrying import is_inside, is_put_back
+from milepost.tasks.current import CURRENT
 from milepost.tasks.departures import IN_ONE_TASK
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
+from milepost.tasks.tenants import is_sealed, sealer_for, sealer_here
 from milepost.tasks.verdict import describe
 
 _NOBODYS_OWN = frozenset({"builtins", "asyncio.exceptions", "celery.exceptions"})
@@ -58,13 +61,15 @@ class Delivered:
         """
         task, request = self.task, self.request
         args, kwargs = tuple(request.args or ()), dict(request.kwargs or {})
-        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
-            if task.accept_plaintext:
-                return args, kwargs
-            raise PlaintextError(f"{request.id}: arguments")
+        if not is_sealed(args, kwargs):
+            if not task.accept_plaintext:
+                raise PlaintextError(f"{request.id}: arguments")
+            task.tenant_of(*args, **kwargs)  # what it has to say of them fails the job here
+            check_key(task)
+            return args, kwargs
         try:
             data = tokens.open_call(cipher_of(task.app), request.id, task.name, args[0])
-            cipher_of(task.app).sealer(tenant_here(task))
+            sealer_here(task)
         except (PlaintextError, TamperedError):
             raise
         except EncryptedDataError as exc:
@@ -113,7 +118,20 @@ def _checked(task: Any, value: Any) -> Any:
     """Return a result that the codec takes: nothing else could be sent encrypted."""
     if task is not None and value is not None:
         codec_of(task.app, task).encode(value)
+        check_key(task)
     return value
+
+
+def check_key(task: Any) -> None:
+    """Park the job that runs here if nothing that it leaves could be encrypted.
+
+    Raises:
+        Suspend: its tenant has no key.
+    """
+    try:
+        sealer_here(task)
+    except NoKeysError as exc:
+        raise parked(exc) from None
 
 
 def closing(run: Any) -> Any:
@@ -150,16 +168,38 @@ def _outcome(task: Any, request: Any, run: Any) -> Any:
         value = run(task, Delivered(task, request))
     except BaseException as exc:
         return _concealed(task, request, exc, exc)
-    return None if value is None else sealed_result(task, request, value)
+    return None if value is None else _told(task, sealer_here(task), request.id, value)
 
 
-def sealed_result(task: Any, request: Any, value: Any) -> str:
-    """Return what a running job has to tell Celery's backend, as text."""
-    sealer = _sealer_here(task)
+def sealed_state(task: Any, job_id: str | None, meta: Any) -> str:
+    """Return what a task tells Celery's backend of a job's state, as text.
+
+    Args:
+        task: the task.
+        job_id: which job; None: the one that runs here.
+        meta: what it tells.
+
+    Raises:
+        NoKeysError: there is no key to encrypt it with.
+        Suspend: as before, and the job is the one that runs here.
+        JobNotFoundError: it is another one, and not on record.
+    """
+    job_id, running = job_id or task.request.id, CURRENT.get()
+    try:
+        sealer = sealer_for(task, job_id)
+    except NoKeysError as exc:
+        if running is not None and running.job.id == job_id and running.thread == get_ident():
+            running.journal.stop(parked(exc))
+        raise
+    return _told(task, sealer, job_id, meta)
+
+
+def _told(task: Any, sealer: Sealer, job_id: str | None, value: Any) -> str:
+    """Return what a job has to tell Celery's backend, as text."""
+    request = task.request
+    group = request.group if job_id == request.id else None
     data = codec_of(task.app, task).encode(value)
-    return tokens.seal_result(
-        sealer, tokens.Returned(request.id, task.name, request.group or "", data)
-    )
+    return tokens.seal_result(sealer, tokens.Returned(job_id or "", task.name, group or "", data))
 
 
 def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException:
@@ -205,7 +245,7 @@ def _failure(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
     kind = type(exc).__name__
     try:
         text = describe(exc)[len(kind) + 2 :]
-        text = tokens.seal_words(_sealer_here(task), request.id, task.name, text)
+        text = tokens.seal_words(sealer_here(task), request.id, task.name, text)
     except Exception:  # no key, or an exception that cannot even say what it is
         text = HIDDEN
     wanted = (*getattr(task, "autoretry_for", ()), *getattr(task, "throws", ()))
@@ -214,20 +254,6 @@ def _failure(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
     kind_of_it: Any = type(exc)
     disguise: type[EncryptedFailureError] = _disguised(kind_of_it)
     return disguise(request.id, task.name, kind, text)
-
-
-def tenant_here(task: Any) -> str:
-    """Return whose key has encrypted the arguments of the job that runs, if one does."""
-    request = task.request_stack.top
-    token = request.args[0] if request is not None and request.args else None
-    if not tokens.is_token(token):
-        return ""
-    key = cipher_of(task.app).keys.get(tokens.key_id_in(str(token)))
-    return "" if key is None else key.tenant
-
-
-def _sealer_here(task: Any) -> Sealer:
-    return cipher_of(task.app).sealer(tenant_here(task))
 
 
 @functools.cache
