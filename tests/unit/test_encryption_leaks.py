@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 from celery.exceptions import Reject
-from pydantic import BaseModel, field_serializer
+from pydantic import BaseModel, ValidationError, field_serializer
 
 from deliveries import deliver, make_app, sent
 from hosts import AdoptingHost
@@ -66,6 +66,85 @@ def test_an_error_that_shows_itself_its_own_way_does_not_here(app):
     outcome = delivered(work, CANARY)
     assert isinstance(outcome.value, Own)
     assert CANARY not in repr(outcome)
+
+
+class Picky(Exception):
+    """An error that cannot be made without what it is to say."""
+
+    def __new__(cls, word):
+        return super().__new__(cls)
+
+
+class Sealed(BaseModel):
+    """Its errors are of a class that can have no subclass."""
+
+    number: int
+
+
+def refused(word):
+    Sealed(number=word)
+
+
+def picky(word):
+    raise Picky(word)
+
+
+def own(word):
+    raise Own(word, 1)
+
+
+def grouped(word):
+    raise ExceptionGroup(word, [ValueError(word)])
+
+
+KINDS = {ValidationError: refused, Picky: picky, Own: own, ExceptionGroup: grouped}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_celery_retries_what_the_record_says_is_retried(app, log, kind):
+    """Whatever class an error is of, and whether or not another class can be made of it."""
+    options = {"retry_backoff": 7, "retry_jitter": False, "max_retries": 2}
+
+    @app.task(base=EncryptedTask, bind=True, autoretry_for=(kind,), **options)
+    def work(self, word):
+        KINDS[kind](word)
+
+    outcome = delivered(work, CANARY, retries=1)
+    assert (outcome.state, outcome.value.when) == ("RETRY", 14)
+    assert app.milepost.jobs.get("job").status is JobStatus.SCHEDULED
+    ((headers, _),) = sent(app)
+    assert (headers["id"], headers["retries"]) == ("job", 2)
+    last = delivered(work, CANARY, retries=2)
+    assert (last.state, last.value.kind) == ("FAILURE", kind.__name__)
+    assert app.milepost.jobs.get("job").status is JobStatus.FAILED
+    assert CANARY not in repr((outcome, last)) + log.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_celery_ends_what_the_record_says_has_ended(app, kind):
+    @app.task(base=EncryptedTask, bind=True, autoretry_for=(Exception,), dont_autoretry_for=(kind,))
+    def work(self, word):
+        KINDS[kind](word)
+
+    outcome = delivered(work, CANARY)
+    assert (outcome.state, outcome.value.kind) == ("FAILURE", kind.__name__)
+    assert app.milepost.jobs.get("job").status is JobStatus.FAILED
+    assert sent(app) == []
+
+
+def test_a_limit_of_retries_of_its_own_holds_for_every_class(app):
+    @app.task(
+        base=EncryptedTask,
+        bind=True,
+        autoretry_for=(ValidationError,),
+        retry_kwargs={"max_retries": 1, "countdown": 3},
+    )
+    def work(self, word):
+        refused(word)
+
+    first, last = delivered(work, CANARY), delivered(work, CANARY, retries=1)
+    assert (first.state, first.value.when, last.state) == ("RETRY", 3, "FAILURE")
+    assert app.milepost.jobs.get("job").status is JobStatus.FAILED
 
 
 class TellingState(BaseModel):

@@ -278,10 +278,10 @@ def test_the_engines_errors_stay_pickable(app):
     """An encrypted failure of any class comes back from another process as one of ours."""
     import pickle
 
-    from milepost.tasks.sealing import _disguised
+    from milepost.tasks.disguises import _class_as
 
     for kind in (ValueError, OSError, UnicodeDecodeError, KeyError, StopIteration, Retry):
-        error = _disguised(kind)("job", "task", kind.__name__, "mp1.x")
+        error = _class_as(kind)("job", "task", kind.__name__, "mp1.x")
         assert isinstance(error, kind)
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is EncryptedFailureError

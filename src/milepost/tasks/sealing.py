@@ -29,6 +29,7 @@ from milepost.runtime import cipher_of
 from milepost.tasks.carrying import is_inside, is_put_back
 from milepost.tasks.current import CURRENT
 from milepost.tasks.departures import IN_ONE_TASK
+from milepost.tasks.disguises import Again, disguised, retry
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
 from milepost.tasks.tenants import is_sealed, sealer_for, sealer_here
@@ -145,6 +146,8 @@ def closing(run: Any) -> Any:
             return run(self, *args, **kwargs)
         outcome = _outcome(self, request, run)
         # Raised here, where no frame and no context holds anything readable.
+        if isinstance(outcome, Again):
+            retry(self, outcome.failure)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -166,9 +169,9 @@ def _outcome(task: Any, request: Any, run: Any) -> Any:
     """Run a delivered job; return its result as text, or an exception that says nothing."""
     try:
         value = run(task, Delivered(task, request))
+        return None if value is None else _told(task, sealer_here(task), request.id, value)
     except BaseException as exc:
         return _concealed(task, request, exc, exc)
-    return None if value is None else _told(task, sealer_here(task), request.id, value)
 
 
 def sealed_state(task: Any, job_id: str | None, meta: Any) -> str:
@@ -202,8 +205,8 @@ def _told(task: Any, sealer: Sealer, job_id: str | None, value: Any) -> str:
     return tokens.seal_result(sealer, tokens.Returned(job_id or "", task.name, group or "", data))
 
 
-def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException:
-    """Return what is raised in place of an exception that left a job's body.
+def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException | Again:
+    """Return what is raised, or done, in place of an exception that left a job's body.
 
     Args:
         task: its task.
@@ -212,7 +215,7 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
         facts: the same, for what Celery's types do not say.
     """
     if isinstance(exc, Retry):
-        cause = None if facts.exc is None else _failure(task, request, facts.exc)
+        cause = None if facts.exc is None else _said(task, request, facts.exc)
         return Retry(None, cause, facts.when, facts.is_eager, facts.sig)
     if is_put_back(exc):
         return exc.with_traceback(None)  # nothing has run, and it tells of the store only
@@ -221,7 +224,7 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
     if isinstance(exc, Ignore):
         return Ignore(f"job {request.id} stopped")
     if isinstance(exc, Exception):
-        return _failure(task, request, exc)
+        return disguised(task, request, exc, *_said(task, request, exc).args)
     return _bare(exc)
 
 
@@ -236,51 +239,15 @@ def _bare(exc: BaseException) -> BaseException:
     return BaseException() if kind is BaseExceptionGroup else cast(BaseException, kind())
 
 
-def _failure(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
-    """Return an error that says what another one said, in ciphertext.
-
-    It is of the other one's class too where somebody asks for that: ``autoretry_for`` and
-    ``throws`` go by class.
-    """
+def _said(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
+    """Return an error that says what another one said, in ciphertext."""
     kind = type(exc).__name__
     try:
         text = describe(exc)[len(kind) + 2 :]
         text = tokens.seal_words(sealer_here(task), request.id, task.name, text)
     except Exception:  # no key, or an exception that cannot even say what it is
         text = HIDDEN
-    wanted = (*getattr(task, "autoretry_for", ()), *getattr(task, "throws", ()))
-    if isinstance(exc, EncryptedFailureError) or not isinstance(exc, wanted):
-        return EncryptedFailureError(request.id, task.name, kind, text)
-    kind_of_it: Any = type(exc)
-    disguise: type[EncryptedFailureError] = _disguised(kind_of_it)
-    return disguise(request.id, task.name, kind, text)
-
-
-@functools.cache
-def _disguised(kind: Any) -> Any:
-    """Return a class that is EncryptedFailureError, and to ``except`` and isinstance *kind* too."""
-
-    def make(cls: Any, *_: str) -> Any:
-        return kind.__new__(cls)
-
-    def fill(self: Any, *args: str) -> None:
-        self.args = args
-        self.job_id, self.task, self.kind, self.text = args
-
-    members = {
-        "__module__": EncryptedFailureError.__module__,
-        "__new__": make,
-        "__init__": fill,
-        "__reduce__": lambda self: (EncryptedFailureError, self.args),
-        "__str__": EncryptedFailureError.__str__,
-        "__repr__": EncryptedFailureError.__repr__,
-    }
-    try:
-        disguised: Any = type("EncryptedFailureError", (EncryptedFailureError, kind), members)
-        disguised("", "", "", "")
-    except TypeError:  # nothing can be derived from it, or nothing be made that way
-        return EncryptedFailureError
-    return disguised
+    return EncryptedFailureError(request.id, task.name, kind, text)
 
 
 def of_the_canvas(app: Any, value: Any, parent_id: str | None) -> Any:
