@@ -6,13 +6,14 @@ import traceback
 
 import pytest
 from celery.exceptions import Reject
-from pydantic import BaseModel, ValidationError, field_serializer
+from pydantic import BaseModel, ValidationError, field_serializer, field_validator
 
 from deliveries import deliver, make_app, sent
 from hosts import AdoptingHost
 from milepost import EncryptedTask
 from milepost.codecs.keyring import Key, Keyring
 from milepost.errors import StoreUnavailableError
+from milepost.events import ShadowFailed
 from milepost.model import JobStatus
 from milepost.routing import Mode, Routing
 from milepost.routing.bundle import routing_of
@@ -235,6 +236,41 @@ def test_a_comparison_with_the_legacy_system_keeps_no_results():
     assert events[-1].difference == "***"
     left = [events, app.milepost.store.documents.read_all("")]
     assert CANARY not in repr(left)
+
+
+class Word(BaseModel):
+    word: str
+
+    @field_validator("word")
+    @classmethod
+    def refuse(cls, word):
+        raise ValueError(f"no {word}")
+
+
+UNSENDABLE = {
+    "refused": ({"input_model": Word}, {"word": CANARY}, "InvalidInputError: ***"),
+    "not to be stored": ({}, {"word": {CANARY: object()}}, "EncodeError: ***"),
+    "of no such name": ({}, {"word": 1, CANARY: 1}, "TypeError: ***"),
+}
+
+
+@pytest.mark.parametrize("how", UNSENDABLE)
+def test_observers_are_not_told_why_a_shadow_could_not_be_sent(how):
+    """What is wrong with a payload is said in words that may have it in them."""
+    declared, payload, problem = UNSENDABLE[how]
+    events = []
+    options = {"keys": KEYS, "routing": Routing(legacy=AdoptingHost())}
+    app = make_app(milepost={**options, "observers": [events.append]})
+
+    @app.task(base=EncryptedTask, bind=True, name="look", job_type="look", **declared)
+    def look(self, word):
+        return word
+
+    app.milepost.migrations.move("look", Mode.SHADOW, share=100.0)
+    app.milepost.router.create_job("look", payload)
+    (failed,) = [event for event in events if isinstance(event, ShadowFailed)]
+    assert failed.problem == problem
+    assert CANARY not in repr(events)
 
 
 def test_a_retry_with_other_arguments_leaves_them_in_no_record(app, log):
