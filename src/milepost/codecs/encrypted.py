@@ -21,7 +21,7 @@ from typing import Any
 
 from milepost import extras
 from milepost.codecs import compression
-from milepost.codecs.keyring import Key, KeyProvider
+from milepost.codecs.keyring import ID, Key, KeyProvider
 from milepost.errors import (
     ConfigurationError,
     KeyUnknownError,
@@ -79,15 +79,18 @@ def key_id_of(data: bytes, name: str) -> str:
     Raises:
         PlaintextError: it is no record at all, or cut off.
         UnknownFormatError: it is of another version.
+        TamperedError: no key has such an id.
     """
     if data[:2] != MAGIC or len(data) < 5:
         raise PlaintextError(name)
     if data[2] != VERSION or data[3] >> 4 != AES_256_GCM:
         raise UnknownFormatError(name)
-    key_id = data[5 : 5 + data[4]]
     if len(data) < 5 + data[4] + AFTER_ID + NONCE + TAG:
         raise PlaintextError(name)
-    return key_id.decode("ascii", "backslashreplace")
+    key_id = data[5 : 5 + data[4]].decode("ascii", "replace")
+    if not ID.fullmatch(key_id):  # its length was changed: these are bytes of something else
+        raise TamperedError(name)
+    return key_id
 
 
 class Sealer:
