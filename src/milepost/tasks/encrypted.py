@@ -227,7 +227,7 @@ class EncryptedTask(CheckpointableTask):
             JobNotFoundError: it is another job's, and not on record.
         """
         if meta is not None:
-            meta = sealed_state(self, task_id, meta)
+            meta = sealed_state(self, task_id, state, meta)
         super().update_state(task_id, state, meta, **kwargs)
 
     # -- running -----------------------------------------------------------------------------

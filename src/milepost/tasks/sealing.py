@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from celery._state import get_current_worker_task
 from celery.exceptions import Ignore, Reject, Retry
+from celery.states import EXCEPTION_STATES
 
 from milepost.ciphertext import HIDDEN
 from milepost.codecs import tokens
@@ -174,12 +175,15 @@ def _outcome(task: Any, request: Any, run: Any) -> Any:
         return _concealed(task, request, exc, exc)
 
 
-def sealed_state(task: Any, job_id: str | None, meta: Any) -> str:
-    """Return what a task tells Celery's backend of a job's state, as text.
+def sealed_state(task: Any, job_id: str | None, state: Any, meta: Any) -> Any:
+    """Return what a task tells Celery's backend of a job's state, encrypted.
+
+    That is text, or an error for a state that Celery's backend wants one with.
 
     Args:
         task: the task.
         job_id: which job; None: the one that runs here.
+        state: which state.
         meta: what it tells.
 
     Raises:
@@ -194,7 +198,21 @@ def sealed_state(task: Any, job_id: str | None, meta: Any) -> str:
         if running is not None and running.job.id == job_id and running.thread == get_ident():
             running.journal.stop(parked(exc))
         raise
-    return _told(task, sealer, job_id, meta)
+    if state not in EXCEPTION_STATES:
+        return _told(task, sealer, job_id, meta)
+    kind, words = _error_in(meta)
+    text = tokens.seal_words(sealer, job_id or "", task.name, words)
+    return EncryptedFailureError(job_id or "", task.name, kind, text)
+
+
+def _error_in(meta: Any) -> tuple[str, str]:
+    """Return class and text of an error that a task tells Celery's backend, in whatever form."""
+    if isinstance(meta, dict):  # as the backend itself would write one
+        kind, said = str(meta.get("exc_type", "")), meta.get("exc_message", "")
+        words = ", ".join(map(str, said)) if isinstance(said, list | tuple) else str(said)
+        return (kind, words) if kind.isidentifier() else (Exception.__name__, f"{kind}: {words}")
+    kind = type(meta).__name__
+    return kind, describe(meta)[len(kind) + 2 :]
 
 
 def _told(task: Any, sealer: Sealer, job_id: str | None, value: Any) -> str:
