@@ -7,6 +7,7 @@ from milepost import codecs, security
 from milepost.clock import Clock
 from milepost.codec import Codec
 from milepost.errors import ConfigurationError, NoKeysError
+from milepost.model import Job
 from milepost.observer import Emitter
 from milepost.plugins import NO_PLUGINS, Plugins
 from milepost.settings import Settings
@@ -77,8 +78,12 @@ def cipher_of(app: Any) -> "codecs.Cipher":
     return cipher
 
 
-def runtime_for(task: Any) -> Runtime:
+def runtime_for(task: Any, job: Job | None = None) -> Runtime:
     """Return the runtime of a task's app, as the task has it: with a codec of its own, say.
+
+    Args:
+        task: which task.
+        job: the job that is to be written to; None: the one that runs here, if one does.
 
     Raises:
         ConfigurationError: as for :func:`runtime_of`.
@@ -88,4 +93,4 @@ def runtime_for(task: Any) -> Runtime:
     if codec is not None:
         runtime = replace(runtime, codec=codec)
     adapt = getattr(task, "milepost_adapt", None)
-    return runtime if adapt is None else adapt(runtime)
+    return runtime if adapt is None else adapt(runtime, job)

@@ -1,10 +1,13 @@
 """Keyrings: where keys come from, what is refused, and how a file of them is kept."""
 
 import base64
+import errno
 import json
 import os
 import stat
+import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 
@@ -105,6 +108,8 @@ def test_what_is_no_file_is_refused(tmp_path):
         (text_of(entry(), entry()), "two keys of one id"),
         (text_of(entry("a", use="current"), entry("b", use="current")), "two current keys"),
         (text_of({"id": "k1", "wrapped": "c2VjcmV0"}), "wrapped keys"),
+        (text_of(entry(tenant=None)), "key 'k1': its tenant is NoneType"),
+        (text_of(entry(tenant=["s3cret"])), "key 'k1': its tenant is list"),
     ],
 )
 def test_bad_sources_are_refused_without_telling_them(text, problem):
@@ -136,6 +141,21 @@ def test_wrapped_keys_are_unwrapped_once():
     keys.reread()
     assert keys.get("k1").secret == b"s" * 32
     assert asked == [b"opaque"]
+
+
+def test_what_others_say_of_their_failure_is_in_no_traceback():
+    """A client of a service may well say what it was given, or what it found."""
+
+    def fail(*_):
+        raise RuntimeError("s3cret")
+
+    wrapped = text_of({"id": "k1", "wrapped": "c2VjcmV0", "use": "current"})
+    for keys in (open_keys(fail), open_keys(lambda: wrapped, unwrap=fail)):
+        with pytest.raises(ConfigurationError, match="RuntimeError") as caught:
+            keys.current()
+        lines = traceback.format_exception(caught.value)
+        assert not [line for line in lines if "RuntimeError: s3cret" in line]
+        assert caught.value.__context__ is None
 
 
 def test_running_processes_see_keys_come_and_go(monkeypatch):
@@ -220,6 +240,25 @@ def test_keys_that_are_added_at_once_are_all_there(tmp_path):
         list(pool.map(lambda n: add_to_file(path, new_entry(f"k{n}", current=True)), range(40)))
     assert len(open_keys(f"file:{path}").all()) == 40
     assert os.listdir(tmp_path) == ["keys.json"]
+
+
+@pytest.mark.parametrize(("code", "is_said"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_new_key_file_outlives_a_crash_of_the_machine(tmp_path, monkeypatch, code, is_said):
+    """Its folder is synced as well, where the file system can do that."""
+    synced = []
+
+    def fsync(handle):
+        synced.append(stat.S_ISDIR(os.fstat(handle).st_mode))
+        if synced[-1]:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "keys.json"
+    expected = pytest.raises(ConfigurationError, match="key file") if is_said else nullcontext()
+    with expected:
+        add_to_file(str(path), new_entry("k"))
+    assert synced == [False, True]
+    assert [key.id for key in open_keys(f"file:{path}").all()] == ["k"]
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path):

@@ -6,13 +6,14 @@ import traceback
 
 import pytest
 from celery.exceptions import Reject
-from pydantic import BaseModel, field_serializer
+from pydantic import BaseModel, ValidationError, field_serializer, field_validator
 
 from deliveries import deliver, make_app, sent
 from hosts import AdoptingHost
 from milepost import EncryptedTask
 from milepost.codecs.keyring import Key, Keyring
 from milepost.errors import StoreUnavailableError
+from milepost.events import ShadowFailed
 from milepost.model import JobStatus
 from milepost.routing import Mode, Routing
 from milepost.routing.bundle import routing_of
@@ -66,6 +67,85 @@ def test_an_error_that_shows_itself_its_own_way_does_not_here(app):
     outcome = delivered(work, CANARY)
     assert isinstance(outcome.value, Own)
     assert CANARY not in repr(outcome)
+
+
+class Picky(Exception):
+    """An error that cannot be made without what it is to say."""
+
+    def __new__(cls, word):
+        return super().__new__(cls)
+
+
+class Sealed(BaseModel):
+    """Its errors are of a class that can have no subclass."""
+
+    number: int
+
+
+def refused(word):
+    Sealed(number=word)
+
+
+def picky(word):
+    raise Picky(word)
+
+
+def own(word):
+    raise Own(word, 1)
+
+
+def grouped(word):
+    raise ExceptionGroup(word, [ValueError(word)])
+
+
+KINDS = {ValidationError: refused, Picky: picky, Own: own, ExceptionGroup: grouped}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_celery_retries_what_the_record_says_is_retried(app, log, kind):
+    """Whatever class an error is of, and whether or not another class can be made of it."""
+    options = {"retry_backoff": 7, "retry_jitter": False, "max_retries": 2}
+
+    @app.task(base=EncryptedTask, bind=True, autoretry_for=(kind,), **options)
+    def work(self, word):
+        KINDS[kind](word)
+
+    outcome = delivered(work, CANARY, retries=1)
+    assert (outcome.state, outcome.value.when) == ("RETRY", 14)
+    assert app.milepost.jobs.get("job").status is JobStatus.SCHEDULED
+    ((headers, _),) = sent(app)
+    assert (headers["id"], headers["retries"]) == ("job", 2)
+    last = delivered(work, CANARY, retries=2)
+    assert (last.state, last.value.kind) == ("FAILURE", kind.__name__)
+    assert app.milepost.jobs.get("job").status is JobStatus.FAILED
+    assert CANARY not in repr((outcome, last)) + log.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_celery_ends_what_the_record_says_has_ended(app, kind):
+    @app.task(base=EncryptedTask, bind=True, autoretry_for=(Exception,), dont_autoretry_for=(kind,))
+    def work(self, word):
+        KINDS[kind](word)
+
+    outcome = delivered(work, CANARY)
+    assert (outcome.state, outcome.value.kind) == ("FAILURE", kind.__name__)
+    assert app.milepost.jobs.get("job").status is JobStatus.FAILED
+    assert sent(app) == []
+
+
+def test_a_limit_of_retries_of_its_own_holds_for_every_class(app):
+    @app.task(
+        base=EncryptedTask,
+        bind=True,
+        autoretry_for=(ValidationError,),
+        retry_kwargs={"max_retries": 1, "countdown": 3},
+    )
+    def work(self, word):
+        refused(word)
+
+    first, last = delivered(work, CANARY), delivered(work, CANARY, retries=1)
+    assert (first.state, first.value.when, last.state) == ("RETRY", 3, "FAILURE")
+    assert app.milepost.jobs.get("job").status is JobStatus.FAILED
 
 
 class TellingState(BaseModel):
@@ -156,6 +236,41 @@ def test_a_comparison_with_the_legacy_system_keeps_no_results():
     assert events[-1].difference == "***"
     left = [events, app.milepost.store.documents.read_all("")]
     assert CANARY not in repr(left)
+
+
+class Word(BaseModel):
+    word: str
+
+    @field_validator("word")
+    @classmethod
+    def refuse(cls, word):
+        raise ValueError(f"no {word}")
+
+
+UNSENDABLE = {
+    "refused": ({"input_model": Word}, {"word": CANARY}, "InvalidInputError: ***"),
+    "not to be stored": ({}, {"word": {CANARY: object()}}, "EncodeError: ***"),
+    "of no such name": ({}, {"word": 1, CANARY: 1}, "TypeError: ***"),
+}
+
+
+@pytest.mark.parametrize("how", UNSENDABLE)
+def test_observers_are_not_told_why_a_shadow_could_not_be_sent(how):
+    """What is wrong with a payload is said in words that may have it in them."""
+    declared, payload, problem = UNSENDABLE[how]
+    events = []
+    options = {"keys": KEYS, "routing": Routing(legacy=AdoptingHost())}
+    app = make_app(milepost={**options, "observers": [events.append]})
+
+    @app.task(base=EncryptedTask, bind=True, name="look", job_type="look", **declared)
+    def look(self, word):
+        return word
+
+    app.milepost.migrations.move("look", Mode.SHADOW, share=100.0)
+    app.milepost.router.create_job("look", payload)
+    (failed,) = [event for event in events if isinstance(event, ShadowFailed)]
+    assert failed.problem == problem
+    assert CANARY not in repr(events)
 
 
 def test_a_retry_with_other_arguments_leaves_them_in_no_record(app, log):

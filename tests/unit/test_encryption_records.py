@@ -142,6 +142,18 @@ def test_each_refusal_has_its_own_error_and_tells_no_content():
             assert "2026-11" in str(caught.value)
 
 
+@pytest.mark.parametrize("length", [0, 6, 20, 33, 60])
+def test_a_key_id_that_no_key_can_have_is_not_told(length):
+    """Its length was changed: what stands there is something of the rest, not an id."""
+    sealed = bytearray(cipher().sealer().seal(PLACE, CANARY * 20))
+    sealed[4] = length
+    sealed[5] |= 0x80 if length else 0
+    with pytest.raises(TamperedError) as caught:
+        cipher().open(PLACE, bytes(sealed), NAME)
+    assert caught.value.key_id == ""
+    assert str(caught.value) == f"{NAME}: changed since, or moved from another place"
+
+
 def test_a_moved_sequence_is_refused():
     """The number is bound: nobody can make an old record look new."""
     sealed = cipher().sealer().seal(PLACE, b"x", 3)

@@ -9,6 +9,7 @@ import pytest
 from celery import Celery
 from celery.exceptions import Retry
 
+from deliveries import deliver
 from milepost import CheckpointableTask, EncryptedTask, Milepost
 from milepost.codecs import tokens
 from milepost.codecs.keyring import Key, Keyring
@@ -19,6 +20,7 @@ from milepost.errors import (
     NoKeysError,
     PlaintextError,
 )
+from milepost.model import JobStatus
 
 CANARY = "canary-4711"
 KEYS = Keyring(
@@ -278,15 +280,40 @@ def test_the_engines_errors_stay_pickable(app):
     """An encrypted failure of any class comes back from another process as one of ours."""
     import pickle
 
-    from milepost.tasks.sealing import _disguised
+    from milepost.tasks.disguises import _class_as
 
     for kind in (ValueError, OSError, UnicodeDecodeError, KeyError, StopIteration, Retry):
-        error = _disguised(kind)("job", "task", kind.__name__, "mp1.x")
+        error = _class_as(kind)("job", "task", kind.__name__, "mp1.x")
         assert isinstance(error, kind)
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is EncryptedFailureError
         assert again.args == error.args
         assert str(again) == str(error)
+
+
+STATES_OF_ERRORS = {
+    "FAILURE": {"exc_type": "LookupError", "exc_message": [CANARY, "gone"]},
+    "RETRY": {"exc_type": f"no {CANARY}", "exc_message": "gone"},
+    "REVOKED": LookupError(CANARY, "gone"),
+}
+
+
+@pytest.mark.parametrize("state", STATES_OF_ERRORS)
+def test_an_error_that_a_body_tells_as_a_state_is_one(app, state):
+    """Celery's backend takes nothing else with such a state."""
+
+    def work(self):
+        self.update_state(state=state, meta=STATES_OF_ERRORS[state])
+        meta = app.backend.get_task_meta(self.request.id)
+        assert CANARY not in repr(meta)
+        assert isinstance(meta["result"], EncryptedFailureError)
+        assert CANARY in str(self.AsyncResult(self.request.id).result)
+
+    task = declare(app, work, bind=True)
+    job_id = uuid.uuid4().hex
+    (token,), _ = task.milepost_outgoing((), {}, job_id)
+    deliver(task, token, job_id=job_id)
+    assert app.milepost.jobs.get(job_id).status is JobStatus.SUCCEEDED
 
 
 def test_it_is_said_what_was_refused(app):

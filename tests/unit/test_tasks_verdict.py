@@ -9,7 +9,8 @@ from celery.exceptions import Ignore, Reject, WorkerTerminate
 from kombu.exceptions import OperationalError
 
 from deliveries import deliver, make_app, record, sent
-from milepost import CheckpointableTask
+from milepost import CheckpointableTask, EncryptedTask
+from milepost.codecs.keyring import Key, Keyring
 from milepost.errors import (
     BodyExitError,
     CrashLimitError,
@@ -212,6 +213,48 @@ def test_an_error_text_is_bounded():
     deliver(job)
     assert len(record(app).error) == 4096
     assert record(app).error.startswith("ValueError: xxx")
+
+
+class MuteError(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+    __repr__ = __str__
+
+
+class MuteExit(BaseException):
+    __repr__ = MuteError.__str__
+
+
+@pytest.mark.parametrize("base", [CheckpointableTask, EncryptedTask])
+def test_an_error_that_cannot_be_described_ends_its_job_like_any_other(base):
+    """Else the record would say that it runs, and the keeper send it again for ever."""
+    keys = Keyring([Key("k1", b"k" * 32, is_current=True)])
+    app = make_app(milepost={"keys": keys})
+
+    @app.task(base=base, bind=True)
+    def work(self):
+        raise MuteError
+
+    args = work.milepost_outgoing((), {}, "job")[0] if base is EncryptedTask else ()
+    assert deliver(work, *args).state == "FAILURE"
+    job = app.milepost.jobs.get("job")
+    assert job.status is JobStatus.FAILED
+    assert job.error == "MuteError: it cannot say what it is (ZeroDivisionError)"
+
+
+def test_an_end_that_cannot_be_described_interrupts_its_job():
+    app = make_app()
+
+    @app.task(base=CheckpointableTask, bind=True)
+    def work(self):
+        raise MuteExit
+
+    with pytest.raises(MuteExit):
+        deliver(work)
+    assert record(app).status is JobStatus.INTERRUPTED
 
 
 def test_an_exit_of_the_bodys_own_is_a_failure():

@@ -21,7 +21,7 @@ from typing import Any
 
 from milepost import extras
 from milepost.codecs import compression
-from milepost.codecs.keyring import Key, KeyProvider
+from milepost.codecs.keyring import ID, Key, KeyProvider
 from milepost.errors import (
     ConfigurationError,
     KeyUnknownError,
@@ -79,15 +79,18 @@ def key_id_of(data: bytes, name: str) -> str:
     Raises:
         PlaintextError: it is no record at all, or cut off.
         UnknownFormatError: it is of another version.
+        TamperedError: no key has such an id.
     """
     if data[:2] != MAGIC or len(data) < 5:
         raise PlaintextError(name)
     if data[2] != VERSION or data[3] >> 4 != AES_256_GCM:
         raise UnknownFormatError(name)
-    key_id = data[5 : 5 + data[4]]
     if len(data) < 5 + data[4] + AFTER_ID + NONCE + TAG:
         raise PlaintextError(name)
-    return key_id.decode("ascii", "backslashreplace")
+    key_id = data[5 : 5 + data[4]].decode("ascii", "replace")
+    if not ID.fullmatch(key_id):  # its length was changed: these are bytes of something else
+        raise TamperedError(name)
+    return key_id
 
 
 class Sealer:
@@ -190,6 +193,20 @@ class Cipher:
         if found is None or (found.key is not key and found.key != key):
             found = self._sealers[tenant] = Sealer(key, self._compress)
         return found
+
+    def sealer_of_job(self, tenant: str | None) -> Sealer:
+        """Return what encrypts for a job's tenant; None: one whose key is gone.
+
+        Raises:
+            NoKeysError: it has none. The error does not say which tenant: it is kept with the
+                job, in the clear.
+        """
+        if tenant is not None:
+            try:
+                return self.sealer(tenant)
+            except NoKeysError:
+                pass
+        raise NoKeysError("encryption" if tenant == "" else "the tenant of this job")
 
     def open(self, place: bytes, data: bytes, name: str) -> Opened:
         """Return what is in a record.

@@ -1,5 +1,6 @@
 """A file of secrets: who may read it, and how it is replaced in one step."""
 
+import errno
 import fcntl
 import os
 import secrets
@@ -65,7 +66,8 @@ def replace_file(path: str, text: str) -> None:
     """Put a text in place of that of a key file; one that is new is for its owner only.
 
     Raises:
-        ConfigurationError: it cannot be written; the file is as it was.
+        ConfigurationError: it cannot be written; the file is as it was. Or it is written, and
+            might not outlive a crash of the machine.
     """
     draft = f"{path}.{secrets.token_hex(4)}"
     try:
@@ -80,8 +82,24 @@ def replace_file(path: str, text: str) -> None:
         except BaseException:
             os.unlink(draft)
             raise
+        _sync_folder_of(path)
     except OSError as exc:
         raise ConfigurationError(f"key file {path}: {exc}") from None
+
+
+def _sync_folder_of(path: str) -> None:
+    """Have the new file outlive a crash of the machine: soon there is data that needs its key."""
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as exc:
+        if exc.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+        ):  # file systems that know of no such thing
+            raise
+    finally:
+        os.close(folder)
 
 
 def _let_in_the_same(path: str, handle: int) -> None:

@@ -32,7 +32,8 @@ logger = logging.getLogger("milepost")
 SECRET_BYTES = 32
 MAX_AGE = 30.0
 """Seconds after which a source is read again."""
-_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+"""What the id of a key looks like."""
 
 Unwrap: TypeAlias = Callable[[bytes], bytes]
 """Decrypts a wrapped secret: a call to a key management service."""
@@ -55,7 +56,7 @@ class Key:
     is_current: bool = False
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id):
+        if not ID.fullmatch(self.id):
             raise ConfigurationError(
                 f"key id {self.id!r}: 1 to 32 letters, digits, dots, dashes or underscores"
             )
@@ -167,7 +168,7 @@ class SourcedKeys:
             raise
         except Exception as exc:  # the callable is somebody else's, and so are its words
             problem = f"{self.name}: it cannot be read: {type(exc).__name__}"
-            raise ConfigurationError(problem) from exc
+        raise ConfigurationError(problem)  # out of the handler: no word of it stays as context
 
     def _fresh(self) -> Keyring:
         if self._keyring is None or time.monotonic() - self._read_at > MAX_AGE:
@@ -254,11 +255,14 @@ def entries_of(text: str, name: str) -> list[dict[str, Any]]:
 
 
 def _key(entry: Mapping[str, Any], name: str, unwrap: Unwrap) -> Key:
-    key_id, use = entry.get("id"), entry.get("use", "read")
+    key_id, use, tenant = entry.get("id"), entry.get("use", "read"), entry.get("tenant", "")
     if not isinstance(key_id, str):
         raise ConfigurationError(f"{name}: a key without an id")
     if use not in ("current", "read"):
         raise ConfigurationError(f"{name}, key {key_id!r}: its use must be 'current' or 'read'")
+    if not isinstance(tenant, str):
+        problem = f"its tenant is {type(tenant).__name__}: give a text, or leave it out"
+        raise ConfigurationError(f"{name}, key {key_id!r}: {problem}")
     unknown = sorted(set(entry) - {"id", "secret", "wrapped", "tenant", "use"})
     if unknown or ("secret" in entry) == ("wrapped" in entry):
         problem = f"unknown member {unknown[0]!r}" if unknown else "give one of secret and wrapped"
@@ -267,14 +271,18 @@ def _key(entry: Mapping[str, Any], name: str, unwrap: Unwrap) -> Key:
         data = base64.b64decode(entry.get("secret") or entry.get("wrapped") or "", validate=True)
     except (ValueError, TypeError):
         raise ConfigurationError(f"{name}, key {key_id!r}: its secret is no base64") from None
+    secret = data if "secret" in entry else _unwrapped(data, f"{name}, key {key_id!r}", unwrap)
+    return Key(key_id, secret, tenant, use == "current")
+
+
+def _unwrapped(data: bytes, name: str, unwrap: Unwrap) -> bytes:
     try:
-        secret = data if "secret" in entry else unwrap(data)
+        return unwrap(data)
     except ConfigurationError:
         raise
-    except Exception as exc:  # the service's client is somebody else's
-        problem = f"its secret cannot be unwrapped: {type(exc).__name__}"
-        raise ConfigurationError(f"{name}, key {key_id!r}: {problem}") from exc
-    return Key(key_id, secret, str(entry.get("tenant", "")), use == "current")
+    except Exception as exc:  # the service's client is somebody else's, and so are its words
+        problem = f"{name}: its secret cannot be unwrapped: {type(exc).__name__}"
+    raise ConfigurationError(problem)  # out of the handler: no word of it stays as context
 
 
 def _from_environment(name: str) -> str:

@@ -16,6 +16,7 @@ from milepost.errors import (
     CrashLimitError,
     DecodeError,
     MilepostError,
+    NoKeysError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -186,6 +187,7 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
     Raises:
         Superseded: the end is not known to be on record, and so is none: whatever Celery
             were told now, a recovery carries the job on, or tells Celery what the record says.
+        Suspend: there is no key to encrypt it with, and it would be a success.
         ValueTooLargeError: the store takes nothing of that size, and it would be a success.
     """
     job = attempt.job
@@ -193,6 +195,8 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
         _write_end(attempt, settlement)
     except ValueTooLargeError:
         raise
+    except NoKeysError as exc:
+        raise parked(exc) from None
     except Exception as exc:  # of the store, or a time limit that hit while it wrote
         logger.error("job %s steps aside: its end is not on record: %r", job.id, exc)
         raise attempt.leased.lose() from exc
@@ -203,16 +207,16 @@ def _settle(attempt: Attempt, settlement: Settlement) -> None:
 
 
 def _write_end(attempt: Attempt, settlement: Settlement) -> None:
-    """Write a settlement; leave out what is too large, unless that would make a success of it."""
+    """Write a settlement; leave out what cannot be written, unless that would make a success."""
     job, delta = attempt.job, _last_delta(attempt)
     full = replace(settlement, delta=delta) if delta else settlement
     try:
         attempt.leased.settle(full)
-    except ValueTooLargeError as exc:
+    except (NoKeysError, ValueTooLargeError) as exc:
         if settlement.status is JobStatus.SUCCEEDED:
             raise
         logger.warning("job %s: its last changes are not saved: %s", job.id, exc)
-        is_message = exc.field == "message"
+        is_message = isinstance(exc, ValueTooLargeError) and exc.field == "message"
         lean = replace(full, message=None) if is_message else replace(full, delta=NOTHING)
         attempt.leased.settle(lean)
 

@@ -228,14 +228,15 @@ class Journal:
         """Save everything pending, renew the lease, and obey what comes back.
 
         Raises:
-            Suspend, Cancel: somebody asked for it; the checkpoint is saved.
+            Suspend, Cancel: somebody asked for it; the checkpoint is saved. Or there is no
+                key to encrypt it with; nothing was saved.
             Superseded: another attempt has the job; nothing was saved.
         """
         self._refuse_in_transaction()
         delta = self.pending()
         try:
             signal = self.leased.commit(delta)
-        except Superseded as stop:
+        except (Superseded, Suspend) as stop:
             self.stop(stop)
         self.mark_saved(delta)
         self.obey(signal)

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from milepost.errors import LeaseLostError, StoreUnavailableError
+from milepost.engine.stored import parked
+from milepost.errors import LeaseLostError, NoKeysError, StoreUnavailableError
 from milepost.events import LeaseLost
 from milepost.interrupts import Superseded
 from milepost.model import Delta, Lease, Settlement, Signal
@@ -54,6 +55,7 @@ class Leased:
 
         Raises:
             Superseded: another attempt has the job, or the store stayed away.
+            Suspend: there is no key to encrypt it with, and nothing was written.
         """
         if self.lost:
             raise Superseded
@@ -63,6 +65,8 @@ class Leased:
             return self.outlast(lambda: self._runtime.store.commit(self.lease, delta))
         except LeaseLostError:
             raise self.lose() from None
+        except NoKeysError as exc:
+            raise parked(exc) from None
 
     def settle(self, settlement: Settlement) -> None:
         """End the attempt.

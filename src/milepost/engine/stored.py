@@ -6,7 +6,7 @@ from typing import Any
 from milepost.ciphertext import NEEDS_KEY
 from milepost.codec import Codec
 from milepost.engine.scope import CURSOR, END, KEYS, KINDS, Scope, home_of, is_within, place_of
-from milepost.errors import DecodeError
+from milepost.errors import DecodeError, NoKeysError
 from milepost.interrupts import Suspend
 from milepost.model import Delta, JobStatus
 
@@ -154,8 +154,8 @@ class Stored:
                 self._live.setdefault(home, set()).add(field)
 
 
-def parked(why: DecodeError) -> Suspend:
-    """Return the interrupt that parks a job until what is stored can be read here."""
+def parked(why: DecodeError | NoKeysError) -> Suspend:
+    """Return the interrupt that parks a job until its key is here."""
     return Suspend(JobStatus.PAUSED, f"{NEEDS_KEY}{why}")
 
 

@@ -11,9 +11,11 @@ from milepost.engine.loops import Loop
 from milepost.engine.plan import Plan
 from milepost.engine.scope import EXPLICIT
 from milepost.engine.state import State
+from milepost.engine.stored import parked
 from milepost.errors import (
     DecodeError,
     LeaseLostError,
+    NoKeysError,
     NotTransactionalError,
 )
 from milepost.interrupts import Cancel, Interrupt, Superseded
@@ -148,6 +150,8 @@ class Attempt:
                 state.noted = noted
             if isinstance(exc, LeaseLostError):
                 journal.stop(self.leased.lose())
+            if isinstance(exc, NoKeysError):
+                journal.stop(parked(exc))
             raise
         journal.mark_saved(delta)
         if item_loop is not None:

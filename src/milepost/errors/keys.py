@@ -65,7 +65,8 @@ class TamperedError(EncryptedDataError):
     """Something encrypted was changed, cut off, or moved here from another place."""
 
     def __str__(self) -> str:
-        return f"{self.record}: changed since, or moved from another place (key {self.key_id!r})"
+        key = f" (key {self.key_id!r})" if self.key_id else ""
+        return f"{self.record}: changed since, or moved from another place{key}"
 
 
 class UnknownFormatError(EncryptedDataError):

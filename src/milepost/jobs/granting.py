@@ -13,13 +13,14 @@ def resume_with(runtime_for: Callable[[Job], Runtime], job: Job, budget: Budget,
     """Resume a paused job, and give it a budget in the same act.
 
     Args:
-        runtime_for: returns the application's runtime, as a job's task has it.
+        runtime_for: returns the application's runtime as it writes to a job.
         job: which job.
         budget: the most that its calls may cost.
         by: who asks.
 
     Raises:
         InvalidTransitionError: it is not paused: a running attempt would not see it.
+        NoKeysError, EncryptedDataError: the job is encrypted, and its key is not here.
     """
     if job.status is not JobStatus.PAUSED:
         advice = "" if job.status.is_terminal else "pause it before it is given a budget"

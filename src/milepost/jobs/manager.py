@@ -118,6 +118,8 @@ class CeleryJobManager(JobReader):
             JobNotFoundError: no such job.
             InvalidTransitionError: it has ended, or is given a budget and is not paused; or
                 another system has it.
+            NoKeysError, EncryptedDataError: it is encrypted and given a budget, and its key
+                is not here.
         """
         by = self._allowed(principal, Action.RESUME, job_id, by)
         store = self._runtime.store
@@ -126,7 +128,7 @@ class CeleryJobManager(JobReader):
         if budget is None:
             job = store.resume(job_id, by=by)
         else:
-            job = resume_with(self._runtime_for, job, budget, by)
+            job = resume_with(self._runtime_to_write, job, budget, by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
         return self._shown(job)

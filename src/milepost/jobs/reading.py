@@ -249,3 +249,7 @@ class JobReader:
     def _runtime_for(self, job: Job) -> Runtime:
         task = self._app.tasks.get(job.task)
         return self._runtime if task is None else runtime_for(task)
+
+    def _runtime_to_write(self, job: Job) -> Runtime:
+        task = self._app.tasks.get(job.task)
+        return self._runtime if task is None else runtime_for(task, job)

@@ -12,7 +12,7 @@ from typing import Any
 
 from milepost.ciphertext import MARK
 from milepost.codecs import tokens
-from milepost.codecs.encrypted import Cipher, is_record, key_id_of
+from milepost.codecs.encrypted import Cipher, is_record
 from milepost.errors import (
     ConfigurationError,
     EncryptedDataError,
@@ -80,7 +80,7 @@ class Surveyor:
                 trouble = exc
                 break
         if isinstance(trouble, EncryptedDataError):
-            self.unreadable[f"{type(trouble).__name__} {key_id_of(record, name)}"] += 1
+            self.unreadable[f"{type(trouble).__name__} {trouble.key_id}".rstrip()] += 1
         return None
 
     def renewed_text(self, text: str, task: str) -> str:

@@ -19,6 +19,8 @@ from milepost.model import Job, JobStatus, Signal
 from milepost.routing import pins, shadows
 from milepost.routing.modes import ROUTE, Decision, Engine
 from milepost.runtime import Runtime
+from milepost.tasks.discreet import told
+from milepost.tasks.verdict import describe
 
 ROUTER = "router"
 """Who the history says has asked, where the router did."""
@@ -64,7 +66,7 @@ class Dispatcher:
     """Sends new jobs on their ways.
 
     Args:
-        sender: sends jobs to Celery.
+        app: the Celery app that jobs are sent to.
         runtime: gives the application's runtime.
         legacy: the other system's manager; None: there is none.
         fall_back: whether a job goes there when Celery's broker is down.
@@ -72,12 +74,12 @@ class Dispatcher:
 
     def __init__(
         self,
-        sender: Sender,
+        app: Any,
         runtime: Callable[[], Runtime],
         legacy: JobManager | None,
         fall_back: bool,
     ) -> None:
-        self._sender, self._provide, self._legacy = sender, runtime, legacy
+        self._app, self._sender, self._provide, self._legacy = app, Sender(app), runtime, legacy
         self._fall_back = fall_back and legacy is not None
 
     def to_celery(self, order: Order, decision: Decision) -> str:
@@ -111,7 +113,8 @@ class Dispatcher:
                 {**decision.as_metadata(), "shadow_of": job_id},
             )
         except Exception as exc:  # whatever it is, the job itself is made
-            self._provide().emit(ShadowFailed(job_id, order.kind.name, str(exc)))
+            problem = told(self._app, order.kind.task, describe(exc))
+            self._provide().emit(ShadowFailed(job_id, order.kind.name, problem))
 
     @property
     def legacy(self) -> JobManager:

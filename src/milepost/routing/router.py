@@ -9,7 +9,6 @@ from milepost.errors import ConfigurationError, JobNotFoundError
 from milepost.jobs import Answering, CeleryJobManager, JobManager, JobReport
 from milepost.jobs.elsewhere import native_id
 from milepost.jobs.gate import Gate
-from milepost.jobs.sending import Sender
 from milepost.model import Job
 from milepost.registry import TaskRegistry
 from milepost.routing import pins
@@ -63,7 +62,7 @@ class JobRouter:
     ) -> None:
         self._provide, self._flags, self._registry = runtime, flags, registry
         self._jobs, self._gate, self._legacy = CeleryJobManager(app), Gate(app), legacy
-        self._dispatcher = Dispatcher(Sender(app), runtime, legacy, fall_back)
+        self._dispatcher = Dispatcher(app, runtime, legacy, fall_back)
 
     # -- deciding ----------------------------------------------------------------------------
 

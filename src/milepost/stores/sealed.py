@@ -89,7 +89,8 @@ class SealedStore:
         inner: the store that keeps them.
         cipher: encrypts and decrypts.
         task: the registered name of the task.
-        tenant: whose key encrypts.
+        tenant: whose key encrypts; None: a tenant's whose key is gone. Texts are left out
+            then, and nothing else is taken.
         accept_plaintext: take what was stored before the task was encrypted.
     """
 
@@ -98,7 +99,7 @@ class SealedStore:
         inner: Store,
         cipher: Cipher,
         task: str,
-        tenant: str = "",
+        tenant: str | None = "",
         *,
         accept_plaintext: bool = False,
     ) -> None:
@@ -225,7 +226,7 @@ class SealedStore:
 
     def _current(self) -> Sealer:
         # Asked for each time: a job of two days must not go on with a key that was rotated.
-        return self._cipher.sealer(self._tenant)
+        return self._cipher.sealer_of_job(self._tenant)
 
     def _sealer_or_none(self) -> Sealer | None:
         """Return what encrypts texts: without a key they are left out, and nothing is lost."""
@@ -322,7 +323,12 @@ class SealedTransactionalStore(SealedStore):
 
 
 def sealed(
-    inner: Store, cipher: Cipher, task: str, tenant: str = "", *, accept_plaintext: bool = False
+    inner: Store,
+    cipher: Cipher,
+    task: str,
+    tenant: str | None = "",
+    *,
+    accept_plaintext: bool = False,
 ) -> Store:
     """Return a store as an encrypted task's jobs use it; see :class:`SealedStore`."""
     transactional = isinstance(inner, Transactional)

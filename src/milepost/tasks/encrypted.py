@@ -9,28 +9,27 @@ from typing import Any, ClassVar
 from milepost.ciphertext import HIDDEN, NEEDS_KEY, head_of
 from milepost.codecs import tokens
 from milepost.errors import EncryptedDataError, EncryptedFailureError
+from milepost.model import Job
 from milepost.runtime import Runtime, cipher_of
 from milepost.stores.sealed import sealed
 from milepost.tasks.arguments import check_signature
 from milepost.tasks.carrying import body_of
 from milepost.tasks.checkpointable import CheckpointableTask
-from milepost.tasks.current import RECORDED
+from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.departures import departures_of
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
 from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
 from milepost.tasks.sealing import (
     Delivered,
+    check_key,
     closing,
     hands_on_secrets,
     of_the_canvas,
     opening,
-    sealed_result,
-    tenant_here,
+    sealed_state,
 )
 from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
-
-PART = "milepost_part"
-"""The argument by name that marks a signature's encrypted arguments."""
+from milepost.tasks.tenants import PART, tenant_here, tenant_on_record
 
 
 class EncryptedTask(CheckpointableTask):
@@ -68,6 +67,9 @@ class EncryptedTask(CheckpointableTask):
     def tenant_of(self, *args: Any, **kwargs: Any) -> str:  # noqa: ARG002
         """Return whose key encrypts a job with these arguments; override it for keys of tenants.
 
+        Asked when a job is sent, and where ``accept_plaintext`` takes one that came in the
+        clear. It must return the same for the same arguments.
+
         Raises:
             TypeError: the arguments of a signature are not complete yet: it is encrypted with
                 the key of nobody in particular until it is sent.
@@ -91,7 +93,12 @@ class EncryptedTask(CheckpointableTask):
         raise failure
 
     def retry(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        """Try again later, as in Celery; what is left out of the arguments stays as it was."""
+        """Try again later, as in Celery; what is left out of the arguments stays as it was.
+
+        A job whose key is gone could not be sent again: it is parked instead.
+        """
+        if CURRENT.get() is not None:
+            check_key(self)
         if (args is None) != (kwargs is None):
             given, named = Delivered(self, self.request).open()
             if args is None:
@@ -230,9 +237,15 @@ class EncryptedTask(CheckpointableTask):
     def update_state(
         self, task_id: Any = None, state: Any = None, meta: Any = None, **kwargs: Any
     ) -> None:
-        """Store a state of one's own in Celery's backend; what goes with it is encrypted."""
+        """Store a state of one's own in Celery's backend; what goes with it is encrypted.
+
+        Raises:
+            NoKeysError: there is no key to encrypt it with. A job that does it itself is
+                parked instead.
+            JobNotFoundError: it is another job's, and not on record.
+        """
         if meta is not None:
-            meta = sealed_result(self, self.request, meta)
+            meta = sealed_state(self, task_id, state, meta)
         super().update_state(task_id, state, meta, **kwargs)
 
     # -- running -----------------------------------------------------------------------------
@@ -243,14 +256,19 @@ class EncryptedTask(CheckpointableTask):
             return words
         return head_of(words) + HIDDEN
 
-    def milepost_adapt(self, runtime: Runtime) -> Runtime:
-        """Return the application's runtime as the jobs of this task are to have it."""
+    def milepost_adapt(self, runtime: Runtime, job: Job | None = None) -> Runtime:
+        """Return the application's runtime as the jobs of this task are to have it.
+
+        Args:
+            runtime: the application's.
+            job: the job that is to be written to; None: the one that runs here, if one does.
+        """
         cipher = cipher_of(self.app)
         store = sealed(
             runtime.store,
             cipher,
             self.name,
-            tenant_here(self),
+            tenant_here(self) if job is None else tenant_on_record(self, job),
             accept_plaintext=self.accept_plaintext,
         )
         emit = DiscreetEmitter(runtime.emit, self.milepost_told)

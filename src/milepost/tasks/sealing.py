@@ -6,10 +6,12 @@ parked. The outer one turns the result, and every error, into ciphertext before 
 
 import functools
 import inspect
+from threading import get_ident
 from typing import Any, cast
 
 from celery._state import get_current_worker_task
 from celery.exceptions import Ignore, Reject, Retry
+from celery.states import EXCEPTION_STATES
 
 from milepost.ciphertext import HIDDEN
 from milepost.codecs import tokens
@@ -28,8 +30,10 @@ from milepost.runtime import cipher_of
 from milepost.tasks.carrying import is_inside, is_put_back
 from milepost.tasks.current import CURRENT
 from milepost.tasks.departures import IN_ONE_TASK, check_followers
+from milepost.tasks.disguises import Again, disguised, retry
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded
+from milepost.tasks.tenants import is_sealed, sealer_for, sealer_here
 from milepost.tasks.verdict import describe
 
 _NOBODYS_OWN = frozenset({"builtins", "asyncio.exceptions", "celery.exceptions"})
@@ -60,13 +64,15 @@ class Delivered:
         task, request = self.task, self.request
         args, kwargs = tuple(request.args or ()), dict(request.kwargs or {})
         check_followers(task.app, request)
-        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
-            if task.accept_plaintext:
-                return args, kwargs
-            raise PlaintextError(f"{request.id}: arguments")
+        if not is_sealed(args, kwargs):
+            if not task.accept_plaintext:
+                raise PlaintextError(f"{request.id}: arguments")
+            task.tenant_of(*args, **kwargs)  # what it has to say of them fails the job here
+            check_key(task)
+            return args, kwargs
         try:
             data = tokens.open_call(cipher_of(task.app), request.id, task.name, args[0])
-            cipher_of(task.app).sealer(tenant_here(task))
+            sealer_here(task)
         except (PlaintextError, TamperedError):
             raise
         except EncryptedDataError as exc:
@@ -115,7 +121,20 @@ def _checked(task: Any, value: Any) -> Any:
     """Return a result that the codec takes: nothing else could be sent encrypted."""
     if task is not None and value is not None:
         codec_of(task.app, task).encode(value)
+        check_key(task)
     return value
+
+
+def check_key(task: Any) -> None:
+    """Park the job that runs here if nothing that it leaves could be encrypted.
+
+    Raises:
+        Suspend: its tenant has no key.
+    """
+    try:
+        sealer_here(task)
+    except NoKeysError as exc:
+        raise parked(exc) from None
 
 
 def closing(run: Any) -> Any:
@@ -129,6 +148,8 @@ def closing(run: Any) -> Any:
             return run(self, *args, **kwargs)
         outcome = _outcome(self, request, run)
         # Raised here, where no frame and no context holds anything readable.
+        if isinstance(outcome, Again):
+            retry(self, outcome.failure)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -150,22 +171,61 @@ def _outcome(task: Any, request: Any, run: Any) -> Any:
     """Run a delivered job; return its result as text, or an exception that says nothing."""
     try:
         value = run(task, Delivered(task, request))
+        return None if value is None else _told(task, sealer_here(task), request.id, value)
     except BaseException as exc:
         return _concealed(task, request, exc, exc)
-    return None if value is None else sealed_result(task, request, value)
 
 
-def sealed_result(task: Any, request: Any, value: Any) -> str:
-    """Return what a running job has to tell Celery's backend, as text."""
-    sealer = _sealer_here(task)
+def sealed_state(task: Any, job_id: str | None, state: Any, meta: Any) -> Any:
+    """Return what a task tells Celery's backend of a job's state, encrypted.
+
+    That is text, or an error for a state that Celery's backend wants one with.
+
+    Args:
+        task: the task.
+        job_id: which job; None: the one that runs here.
+        state: which state.
+        meta: what it tells.
+
+    Raises:
+        NoKeysError: there is no key to encrypt it with.
+        Suspend: as before, and the job is the one that runs here.
+        JobNotFoundError: it is another one, and not on record.
+    """
+    job_id, running = job_id or task.request.id, CURRENT.get()
+    try:
+        sealer = sealer_for(task, job_id)
+    except NoKeysError as exc:
+        if running is not None and running.job.id == job_id and running.thread == get_ident():
+            running.journal.stop(parked(exc))
+        raise
+    if state not in EXCEPTION_STATES:
+        return _told(task, sealer, job_id, meta)
+    kind, words = _error_in(meta)
+    text = tokens.seal_words(sealer, job_id or "", task.name, words)
+    return EncryptedFailureError(job_id or "", task.name, kind, text)
+
+
+def _error_in(meta: Any) -> tuple[str, str]:
+    """Return class and text of an error that a task tells Celery's backend, in whatever form."""
+    if isinstance(meta, dict):  # as the backend itself would write one
+        kind, said = str(meta.get("exc_type", "")), meta.get("exc_message", "")
+        words = ", ".join(map(str, said)) if isinstance(said, list | tuple) else str(said)
+        return (kind, words) if kind.isidentifier() else (Exception.__name__, f"{kind}: {words}")
+    kind = type(meta).__name__
+    return kind, describe(meta)[len(kind) + 2 :]
+
+
+def _told(task: Any, sealer: Sealer, job_id: str | None, value: Any) -> str:
+    """Return what a job has to tell Celery's backend, as text."""
+    request = task.request
+    group = request.group if job_id == request.id else None
     data = codec_of(task.app, task).encode(value)
-    return tokens.seal_result(
-        sealer, tokens.Returned(request.id, task.name, request.group or "", data)
-    )
+    return tokens.seal_result(sealer, tokens.Returned(job_id or "", task.name, group or "", data))
 
 
-def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException:
-    """Return what is raised in place of an exception that left a job's body.
+def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException | Again:
+    """Return what is raised, or done, in place of an exception that left a job's body.
 
     Args:
         task: its task.
@@ -174,7 +234,7 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
         facts: the same, for what Celery's types do not say.
     """
     if isinstance(exc, Retry):
-        cause = None if facts.exc is None else _failure(task, request, facts.exc)
+        cause = None if facts.exc is None else _said(task, request, facts.exc)
         return Retry(None, cause, facts.when, facts.is_eager, facts.sig)
     if is_put_back(exc):
         return exc.with_traceback(None)  # nothing has run, and it tells of the store only
@@ -183,7 +243,7 @@ def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseE
     if isinstance(exc, Ignore):
         return Ignore(f"job {request.id} stopped")
     if isinstance(exc, Exception):
-        return _failure(task, request, exc)
+        return disguised(task, request, exc, *_said(task, request, exc).args)
     return _bare(exc)
 
 
@@ -198,65 +258,15 @@ def _bare(exc: BaseException) -> BaseException:
     return BaseException() if kind is BaseExceptionGroup else cast(BaseException, kind())
 
 
-def _failure(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
-    """Return an error that says what another one said, in ciphertext.
-
-    It is of the other one's class too where somebody asks for that: ``autoretry_for`` and
-    ``throws`` go by class.
-    """
+def _said(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
+    """Return an error that says what another one said, in ciphertext."""
     kind = type(exc).__name__
     try:
         text = describe(exc)[len(kind) + 2 :]
-        text = tokens.seal_words(_sealer_here(task), request.id, task.name, text)
+        text = tokens.seal_words(sealer_here(task), request.id, task.name, text)
     except Exception:  # no key, or an exception that cannot even say what it is
         text = HIDDEN
-    wanted = (*getattr(task, "autoretry_for", ()), *getattr(task, "throws", ()))
-    if isinstance(exc, EncryptedFailureError) or not isinstance(exc, wanted):
-        return EncryptedFailureError(request.id, task.name, kind, text)
-    kind_of_it: Any = type(exc)
-    disguise: type[EncryptedFailureError] = _disguised(kind_of_it)
-    return disguise(request.id, task.name, kind, text)
-
-
-def tenant_here(task: Any) -> str:
-    """Return whose key has encrypted the arguments of the job that runs, if one does."""
-    request = task.request_stack.top
-    token = request.args[0] if request is not None and request.args else None
-    if not tokens.is_token(token):
-        return ""
-    key = cipher_of(task.app).keys.get(tokens.key_id_in(str(token)))
-    return "" if key is None else key.tenant
-
-
-def _sealer_here(task: Any) -> Sealer:
-    return cipher_of(task.app).sealer(tenant_here(task))
-
-
-@functools.cache
-def _disguised(kind: Any) -> Any:
-    """Return a class that is EncryptedFailureError, and to ``except`` and isinstance *kind* too."""
-
-    def make(cls: Any, *_: str) -> Any:
-        return kind.__new__(cls)
-
-    def fill(self: Any, *args: str) -> None:
-        self.args = args
-        self.job_id, self.task, self.kind, self.text = args
-
-    members = {
-        "__module__": EncryptedFailureError.__module__,
-        "__new__": make,
-        "__init__": fill,
-        "__reduce__": lambda self: (EncryptedFailureError, self.args),
-        "__str__": EncryptedFailureError.__str__,
-        "__repr__": EncryptedFailureError.__repr__,
-    }
-    try:
-        disguised: Any = type("EncryptedFailureError", (EncryptedFailureError, kind), members)
-        disguised("", "", "", "")
-    except TypeError:  # nothing can be derived from it, or nothing be made that way
-        return EncryptedFailureError
-    return disguised
+    return EncryptedFailureError(request.id, task.name, kind, text)
 
 
 def of_the_canvas(app: Any, value: Any, parent_id: str | None) -> Any:

@@ -1,6 +1,7 @@
 """What an error that leaves the body means for the job: Celery's words, translated once."""
 
 import signal
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +37,9 @@ def judge(task: Any, request: Any, exc: BaseException) -> Settlement:
     if isinstance(exc, Ignore):
         return Settlement(JobStatus.CANCELLED, "ignored: the task raised Ignore")
     if not isinstance(exc, Exception):
-        return Settlement(JobStatus.INTERRUPTED, f"its process ended: {exc!r}", delay=0.0)
+        return Settlement(
+            JobStatus.INTERRUPTED, f"its process ended: {_words(repr, exc)}", delay=0.0
+        )
     if will_autoretry(task, request, exc):
         return Settlement(
             JobStatus.SCHEDULED,
@@ -63,7 +66,15 @@ def is_told_to_end(exc: BaseException) -> bool:
 
 def describe(exc: BaseException) -> str:
     """Return type and text of an error, at a bounded length."""
-    return f"{type(exc).__name__}: {exc}"[:ERROR_LENGTH]
+    return f"{type(exc).__name__}: {_words(str, exc)}"[:ERROR_LENGTH]
+
+
+def _words(say: Callable[[BaseException], str], exc: BaseException) -> str:
+    """Return what an error says of itself; it must settle the job also where that fails."""
+    try:
+        return say(exc)
+    except Exception as problem:
+        return f"it cannot say what it is ({type(problem).__name__})"
 
 
 def must_finish(task: Any, request: Any) -> bool:
