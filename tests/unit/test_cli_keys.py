@@ -8,6 +8,7 @@ from test_encryption_rotation import make_app as make_encrypted_app
 
 from commands import run
 from deliveries import make_app
+from milepost import CheckpointableTask
 
 
 @pytest.fixture
@@ -57,6 +58,22 @@ def test_rotate_and_verify(shop):
     after = run(app, "keys", "verify", "--json").json
     assert (after["stale"], after["keys"]["old"], after["unreadable"]) == (0, 0, [])
     assert "for `keys rotate`" in run(app, "keys", "verify").out
+
+
+@pytest.mark.parametrize("text", ["mp1.", "mp1.TUUB", "mp1.TUUBEA", "mp1.????"])
+def test_text_of_a_user_that_only_looks_encrypted(shop, text):
+    """It is left alone, and keeps nothing else from being seen to."""
+    app, keys = shop
+
+    @app.task(base=CheckpointableTask, bind=True, name="plainly", shared=False)
+    def plainly(self, words):
+        return words
+
+    plainly.delay(text)
+    keys.rotate()
+    assert run(app, "keys", "verify", "--json").json["unreadable"] == []
+    assert run(app, "keys", "rotate", "--here", "--json").json["unreadable"] == 0
+    assert run(app, "keys", "verify", "--json").json["stale"] == 0
 
 
 def test_verify_names_what_is_lost(shop):

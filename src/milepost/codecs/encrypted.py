@@ -69,6 +69,11 @@ def is_record(data: bytes) -> bool:
     return data[:3] == HEAD
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether bytes claim to be a record, and are long enough for the parts of one."""
+    return is_record(data) and len(data) > 4 and len(data) >= 5 + data[4] + AFTER_ID + NONCE + TAG
+
+
 def key_id_of(data: bytes, name: str) -> str:
     """Return the id of the key that a record names.
 

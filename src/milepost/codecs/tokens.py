@@ -1,11 +1,12 @@
 """Encrypted texts: what stands in for a value where Celery, a record or a log wants text.
 
-Five kinds, each of which opens only as what it is:
+Six kinds, each of which opens only as what it is:
 
 * ``call``: the arguments of one job, bound to its id and task;
 * ``part``: arguments of a signature that is no job yet, bound to the task;
 * ``sensitive``: one value among arguments that are else in the clear, bound as they are;
 * ``result``: what a job returned. It tells, once opened, whose it is;
+* ``state``: the same of what a job has told on its way (``update_state``);
 * ``text``: the words of an error, a reason or a progress, bound to the job.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milepost.ciphertext import HIDDEN, MARK, NEEDS_KEY, head_of
-from milepost.codecs.encrypted import Cipher, Sealer, as_text, from_text, is_record, key_id_of
+from milepost.codecs.encrypted import Cipher, Sealer, as_text, from_text, is_whole, key_id_of
 from milepost.errors import EncryptedDataError, PlaintextError, TamperedError
 
 
@@ -25,10 +26,10 @@ def place_of(*parts: str) -> bytes:
 
 
 def is_token(value: Any) -> bool:
-    """Whether a value is an encrypted text."""
+    """Whether a value is an encrypted text; one that only begins as such is somebody's own."""
     if not isinstance(value, str) or not value.startswith(MARK):
         return False
-    return is_record(from_text(value[len(MARK) :]) or b"")
+    return is_whole(from_text(value[len(MARK) :]) or b"")
 
 
 def key_id_in(token: str) -> str:
@@ -97,19 +98,20 @@ class Returned:
     data: bytes
 
 
-def seal_result(sealer: Sealer, returned: Returned) -> str:
-    """Return a result as text."""
+def seal_result(sealer: Sealer, returned: Returned, *, is_final: bool = True) -> str:
+    """Return a result as text, or what a job tells on its way."""
     whose = json.dumps([returned.job_id, returned.task, returned.group]).encode()
-    return token_of(sealer.seal(place_of("result"), whose + b"\n" + returned.data))
+    place = place_of("result" if is_final else "state")
+    return token_of(sealer.seal(place, whose + b"\n" + returned.data))
 
 
-def open_result(cipher: Cipher, token: str) -> Returned | None:
+def open_result(cipher: Cipher, token: str, *, is_final: bool = True) -> Returned | None:
     """Return what :func:`seal_result` made *token* from; None where it is something else.
 
     Raises:
         EncryptedDataError: its key is not here.
     """
-    data = _open_if(cipher, place_of("result"), token)
+    data = _open_if(cipher, place_of("result" if is_final else "state"), token)
     if data is None:
         return None
     whose, _, value = data.partition(b"\n")

@@ -3,11 +3,12 @@
 from typing import Any
 
 from celery.result import AsyncResult
+from celery.states import SUCCESS
 
 from milepost.codec import Codec
 from milepost.codecs import tokens
 from milepost.codecs.json import JsonCodec
-from milepost.errors import EncryptedFailureError, JobFailedError
+from milepost.errors import EncryptedFailureError, JobFailedError, PlaintextError, TamperedError
 from milepost.runtime import cipher_of
 
 
@@ -31,7 +32,8 @@ def reveal(app: Any, value: Any) -> Any:
         return _revealed_failure(app, value)
     if not tokens.is_token(value):
         return value
-    found = tokens.open_result(cipher_of(app), value)
+    cipher = cipher_of(app)
+    found = tokens.open_result(cipher, value) or tokens.open_result(cipher, value, is_final=False)
     return value if found is None else decoded(app, found)
 
 
@@ -53,7 +55,20 @@ def _revealed_failure(app: Any, failure: EncryptedFailureError) -> JobFailedErro
 
 
 class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
-    """The result of an encrypted task's job, as in Celery, decrypted for who has the key."""
+    """The result of an encrypted task's job, as in Celery, decrypted for who has the key.
+
+    What the result backend has in its place is refused: a value in the clear, unless the task
+    takes such (``accept_plaintext``), and what another job or task has left.
+    """
+
+    def __init__(
+        self, job_id: str, backend: Any = None, task_name: str | None = None, *more: Any, **kw: Any
+    ) -> None:
+        super().__init__(job_id, backend, None, *more, **kw)
+        self._task_name = task_name
+
+    def __reduce_args__(self) -> Any:
+        return self.id, self.backend, self._task_name, None, self.parent
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """Wait for the job's end and return what it returned; see Celery's ``get()``.
@@ -61,18 +76,45 @@ class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
         Raises:
             JobFailedError: it failed.
             NoKeysError, KeyUnknownError: the key is not here.
+            PlaintextError, TamperedError: it is not what the job has left there.
         """
         try:
-            return reveal(self.app, super().get(*args, **kwargs))
+            return self._revealed(super().get(*args, **kwargs))
         except EncryptedFailureError as exc:
             failure = exc
-        raise reveal(self.app, failure)
+        raise self._revealed(failure)
 
     wait = get
 
     @property
     def result(self) -> Any:
         """What the job returned, or failed with; None as long as it has not ended."""
-        return reveal(self.app, super().result)
+        return self._revealed(super().result, is_final=self.state == SUCCESS)
 
     info = result
+
+    def _revealed(self, value: Any, *, is_final: bool = True) -> Any:
+        if isinstance(value, EncryptedFailureError):
+            self._check_own(value.job_id, value.task)
+            return _revealed_failure(self.app, value)
+        if value is None or isinstance(value, BaseException):
+            return value  # in words of Celery's own
+        if not tokens.is_token(value):
+            self._check_plain(is_final)
+            return value
+        found = tokens.open_result(cipher_of(self.app), value, is_final=is_final)
+        if found is None:
+            raise TamperedError(f"{self.id}: result", tokens.key_id_in(value))
+        self._check_own(found.job_id, found.task, tokens.key_id_in(value))
+        return decoded(self.app, found)
+
+    def _check_own(self, job_id: str, task: str, key_id: str = "") -> None:
+        """Refuse what another job, or one of another task, has left."""
+        if job_id != self.id or self._task_name not in (None, task):
+            raise TamperedError(f"{self.id}: result", key_id)
+
+    def _check_plain(self, is_final: bool) -> None:
+        """Refuse a result in the clear; a state may have words of Celery's own."""
+        task = self.app.tasks.get(self._task_name or "")
+        if is_final and not getattr(task, "accept_plaintext", False):
+            raise PlaintextError(f"{self.id}: result")

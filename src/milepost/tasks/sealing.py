@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from celery._state import get_current_worker_task
 from celery.exceptions import Ignore, Reject, Retry
-from celery.states import EXCEPTION_STATES
+from celery.states import EXCEPTION_STATES, SUCCESS
 
 from milepost.ciphertext import HIDDEN
 from milepost.codecs import tokens
@@ -200,7 +200,7 @@ def sealed_state(task: Any, job_id: str | None, state: Any, meta: Any) -> Any:
             running.journal.stop(parked(exc))
         raise
     if state not in EXCEPTION_STATES:
-        return _told(task, sealer, job_id, meta)
+        return _told(task, sealer, job_id, meta, is_final=state == SUCCESS)
     kind, words = _error_in(meta)
     text = tokens.seal_words(sealer, job_id or "", task.name, words)
     return EncryptedFailureError(job_id or "", task.name, kind, text)
@@ -216,12 +216,15 @@ def _error_in(meta: Any) -> tuple[str, str]:
     return kind, describe(meta)[len(kind) + 2 :]
 
 
-def _told(task: Any, sealer: Sealer, job_id: str | None, value: Any) -> str:
-    """Return what a job has to tell Celery's backend, as text."""
+def _told(
+    task: Any, sealer: Sealer, job_id: str | None, value: Any, *, is_final: bool = True
+) -> str:
+    """Return what a job has to tell Celery's backend, as text: of a state, or its result."""
     request = task.request
     group = request.group if job_id == request.id else None
     data = codec_of(task.app, task).encode(value)
-    return tokens.seal_result(sealer, tokens.Returned(job_id or "", task.name, group or "", data))
+    told = tokens.Returned(job_id or "", task.name, group or "", data)
+    return tokens.seal_result(sealer, told, is_final=is_final)
 
 
 def _concealed(task: Any, request: Any, exc: BaseException, facts: Any) -> BaseException | Again:
