@@ -9,6 +9,7 @@ from milepost.errors import ConfigurationError
 from milepost.jobtype import JobType
 from milepost.tasks.arguments import parameters_of
 from milepost.tasks.base import BaseTask
+from milepost.tasks.fields import sent_in_the_clear
 from milepost.tasks.sensitive import sensitive_field
 
 
@@ -95,12 +96,8 @@ def check_model(job_type: JobType, task: Any) -> None:
         return
     secret = sensitive_field(job_type.input_model)
     if secret is not None and not getattr(task, "milepost_is_encrypted", False):
-        raise ConfigurationError(
-            f"job type {job_type.name!r}: {job_type.input_model.__name__}.{secret} is Sensitive, "
-            "but an input model only checks the payload, which would be sent in the clear. Make "
-            f"task {task.name!r} an EncryptedTask, or let it take the model as an argument, with "
-            "pydantic=True"
-        )
+        model, what = job_type.input_model, f"job type {job_type.name!r}"
+        raise ConfigurationError(sent_in_the_clear(what, repr(task.name), model, secret))
     parameters = parameters_of(task)
     if parameters is None:
         return

@@ -271,7 +271,19 @@ def test_an_input_model_with_a_sensitive_field():
 
     problem = r"Order\.cards\.number is Sensitive.*EncryptedTask"
     with pytest.raises(ConfigurationError, match=problem):
-        app.milepost.registry.check()
+        charge.delay(cards=[])
+
+    @app.task(base=CheckpointableTask, bind=True, name="other")
+    def other(self, cards=None): ...
+
+    app.milepost.registry.register("shop.other", other, input_model=Order)
+    for use in (
+        app.milepost.registry.check,
+        lambda: app.milepost.jobs.create("shop.other", {"cards": [{"number": "4111"}]}),
+    ):
+        with pytest.raises(ConfigurationError, match=problem):
+            use()
+    assert sent(app) == []
 
 
 def test_an_encrypted_task_may_have_sensitive_input():

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 from celery import Celery
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from deliveries import deliver
 from hosts import AdoptingHost
@@ -23,6 +23,8 @@ KEYS = Keyring([Key("k1", b"k" * 32, is_current=True)])
 
 
 class Order(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     number: int
     card: Sensitive[str]
 

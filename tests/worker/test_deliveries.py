@@ -142,7 +142,7 @@ def test_a_message_lost_from_a_queue_that_never_runs_empty(make_site, kind):
     site = make_site(kind, settings={"resend_after": 1})
     job = site.send("count", 5)
     empty_broker(site)
-    busy = site.send("count", 4, gate="over")
+    busy = site.send("count", 4, 0.0, 1, "over")
     waiting = [site.send("count", 1) for _ in range(20)]
     worker = site.start_worker(concurrency=1)
     site.wait_for_item(busy.id, 2)

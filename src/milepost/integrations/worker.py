@@ -168,13 +168,13 @@ class KeeperStep(bootsteps.StartStopStep):
 
 
 def check_keys(app: Any) -> None:
-    """Refuse to start a worker whose encrypted tasks have no keys.
+    """Refuse to start a worker whose tasks encrypt, and have no keys.
 
     Raises:
         ConfigurationError: there are none, or their source cannot be read.
     """
     for task in app.tasks.values():
-        if getattr(task, "milepost_is_encrypted", False):
+        if getattr(task, "milepost_encrypts", False):
             if not any(key.is_current for key in cipher_of(app).keys.all()):
                 raise NoKeysError(f"task {task.name}")
             return

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from milepost.declared import check_model
 from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import ConfigurationError
 from milepost.history import Act
@@ -55,6 +56,7 @@ class Sender:
         if job_type.queue is not None:
             options.setdefault("queue", job_type.queue)
         runtime, kwargs = runtime_of(self._app), dict(payload or {})
+        check_model(job_type, found)
         check_input(job_type.name, kwargs, job_type.input_model, limits_of(runtime.settings))
         if found.typing:
             check_signature(found, (), kwargs)

@@ -1,5 +1,10 @@
 from milepost.security.permissions import ALL_ALLOWED, Permissions, Policy
-from milepost.security.validation import check_input, limits_of, unknown_fields
+from milepost.security.validation import (
+    check_input,
+    limits_of,
+    told,
+    unknown_fields,
+)
 
 __all__ = [
     "ALL_ALLOWED",
@@ -7,5 +12,6 @@ __all__ = [
     "Policy",
     "check_input",
     "limits_of",
+    "told",
     "unknown_fields",
 ]

@@ -142,10 +142,27 @@ def _unfit(payload: Mapping[str, Any], model: Any) -> Iterator[str]:
     try:
         _validate(payload, model)
     except ValueError as exc:  # pydantic's ValidationError is one
-        secret = frozenset(_secrets_of(model, set()))
-        for error in _errors_of(exc):
-            if error["type"] != "extra_forbidden":
-                yield _told(error, secret)
+        for kind, problem in told(exc, model):
+            if kind != "extra_forbidden":
+                yield problem
+
+
+def told(exc: ValueError, model: Any, within: Path = ()) -> list[tuple[str, str]]:
+    """Return what pydantic says of a payload, without any value of it.
+
+    Args:
+        exc: pydantic's error.
+        model: the model that the payload does not fit.
+        within: where the payload itself is.
+
+    Returns:
+        What each error is called, and what it says, as ``<field>: <why>``.
+    """
+    secret = frozenset(_secrets_of(model, set()))
+    return [
+        (error["type"], _told({**error, "loc": (*within, *error["loc"])}, secret))
+        for error in _errors_of(exc)
+    ]
 
 
 def _validate(payload: Mapping[str, Any], model: Any) -> None:
@@ -200,13 +217,18 @@ def _secrets_of(model: Any, seen: set[Any]) -> Iterator[str]:
     seen.add(model)
     for name, field in model.model_fields.items():
         types = list(_types_in(field.annotation))
-        if SECRET.search(name) or any(hasattr(kind, "get_secret_value") for kind in types):
+        if SECRET.search(name) or any(_keeps_secret(kind) for kind in types):
             yield name
             if isinstance(field.alias, str):
                 yield field.alias
         for kind in types:
             if hasattr(kind, "model_fields") and kind not in seen:
                 yield from _secrets_of(kind, seen)
+
+
+def _keeps_secret(kind: Any) -> bool:
+    """Whether a type is pydantic's own for secrets, or milepost's."""
+    return hasattr(kind, "get_secret_value") or hasattr(kind, "reveal")
 
 
 def _types_in(annotation: Any) -> Iterator[Any]:

@@ -19,11 +19,14 @@ from milepost.runtime import Runtime, runtime_of
 from milepost.tasks import message
 from milepost.tasks.arguments import check_arguments
 from milepost.tasks.carrying import wrap_run
-from milepost.tasks.current import CURRENT, RECORDED
+from milepost.tasks.concealing import modelled, opening_fields, readable, sealed
+from milepost.tasks.current import CURRENT, RECORDED, SEALED
 from milepost.tasks.declaring import check_guards, declare_durable
-from milepost.tasks.departures import REPRS
+from milepost.tasks.departures import REPRS, departures_of
+from milepost.tasks.fields import check_input_model, fields_of
 from milepost.tasks.following import follows_a_success
-from milepost.tasks.sensitive import Sending, dumps_models, with_values, without_models
+from milepost.tasks.parts import sealed_part
+from milepost.tasks.sensitive import dumps_models, without_models
 from milepost.tasks.verdict import FINAL
 
 logger = logging.getLogger("milepost")
@@ -50,6 +53,8 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         job_type: the name of its job type. None: the task's own.
         input_model: pydantic model that the arguments have to fit. None: any arguments.
         permissions: what a role must be entitled to beside the act itself.
+        accept_plaintext: take what was sent in the clear, before the task, or a field of what
+            it takes, was encrypted: for as long as it takes to migrate.
     """
 
     abstract = True
@@ -65,15 +70,31 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
     job_type: ClassVar[str | None] = None
     input_model: ClassVar[Any] = None
     permissions: ClassVar[tuple[str, ...]] = ()
+    accept_plaintext: ClassVar[bool] = False
     milepost_is_encrypted: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.guards:
             check_guards(cls)
+        fields_of(cls)  # fail where the mistake is made
+        if cls.__dict__.get("_dump_pydantic_arguments") and not cls.milepost_is_encrypted:
+            opening_fields(cls)
         if cls.durable:
             declare_durable(cls)
             wrap_run(cls)
+
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """Bind the task to an app, whose messages are looked at if the task takes secrets."""
+        if fields_of(cls) is not None:
+            departures_of(app).is_needed = True
+        return super().bind(app)
+
+    @property
+    def milepost_encrypts(self) -> bool:
+        """Whether arguments of the task do not leave as they are, or not all of them."""
+        return self.milepost_is_encrypted or fields_of(self) is not None
 
     def apply_async(
         self,
@@ -98,11 +119,22 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         """
         places = (producer, link, link_error, shadow)
         dumps = dumps_models(self) and options.get("serializer") != "pickle"
-        if dumps or self.milepost_is_encrypted:
+        if dumps or self.milepost_encrypts:
             task_id = task_id or str(uuid.uuid4())
             args, kwargs = self.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
         if self.milepost_is_encrypted:
             options |= REPRS
+        token = SEALED.set(task_id)
+        try:
+            return self._depart(args, kwargs, task_id, places, options)
+        finally:
+            SEALED.reset(token)
+
+    def _depart(
+        self, args: Any, kwargs: Any, task_id: str | None, places: Any, options: dict[str, Any]
+    ) -> Any:
+        """Send what is ready to leave; a durable job is put on record before."""
+        link, link_error, shadow = places[1:]
         if self.durable:
             named = {"link": link, "link_error": link_error, "shadow": shadow, **options}
             task_id, forget = self._prepare(args, kwargs, task_id, named)
@@ -133,6 +165,7 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         """Try again later, as in Celery; an error that ends the job is raised again instead."""
         if isinstance(exc, FINAL):
             raise exc
+        args, kwargs = modelled(self, args, kwargs, str(self.request.id))
         return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
 
     def replace(self, sig: Any) -> Any:
@@ -160,22 +193,29 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
         parent_id: str | None = None,  # noqa: ARG002
     ) -> tuple[Any, Any]:
         """Return the arguments of a job as its message and its record are to hold them."""
-        return without_models(self, args, kwargs, Sending(self.app, self.name, task_id))
+        if fields_of(self) is not None:
+            if task_id in (RECORDED.get(), SEALED.get()):
+                return args, kwargs
+            return sealed(self, args, kwargs, task_id)
+        return without_models(self, args, kwargs)
+
+    def milepost_part(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return the arguments of a signature as a message is to hold them."""
+        return sealed_part(self, args, kwargs)
 
     def milepost_incoming(self, args: Any, kwargs: Any, task_id: str) -> tuple[Any, Any]:
         """Return the arguments in a job's message as somebody else can read them."""
-        if not dumps_models(self):
-            return args, kwargs
-        sending = Sending(self.app, self.name, task_id)
-        return with_values(args, sending), with_values(kwargs, sending)
+        return readable(self, args, kwargs, task_id)
 
     def milepost_check(self, args: Any, kwargs: Any) -> None:
         """Hold the arguments of a job to the input model, where there is one.
 
         Raises:
             InvalidInputError: they do not fit.
+            ConfigurationError: the model has a sensitive field, which would be in the clear.
         """
         if self.input_model is not None:
+            check_input_model(self)
             check_arguments(self, args, kwargs)
 
     def milepost_told(self, words: str) -> str:

@@ -86,6 +86,9 @@ class Departures:
         task = encrypted_task(self._app, name)
         if task is None:
             args, kwargs = sealed_arguments(self._app, name, args, kwargs)
+        elif not task.milepost_is_encrypted:
+            args, kwargs = task.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
+            args, kwargs = sealed_arguments(self._app, name, args, kwargs)
         else:
             _check_shown(name, options)
             args, kwargs = task.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
@@ -104,9 +107,12 @@ def departures_of(app: Any) -> Departures:
 
 
 def encrypted_task(app: Any, name: Any) -> Any:
-    """Return the encrypted task of that name, or None where the app knows of none."""
+    """Return the task of that name that encrypts its arguments, or single values in them.
+
+    None where the app knows of none.
+    """
     task = app._tasks.get(name)
-    return task if getattr(task, "milepost_is_encrypted", False) else None
+    return task if getattr(task, "milepost_encrypts", False) else None
 
 
 def sealed_followers(
@@ -221,9 +227,10 @@ class _Sealing:
         if task is not None:
             self.met += 1
             args, kwargs = tuple(args or ()), dict(kwargs or {})
-            if self._refuses and not (task.milepost_is_part(args, kwargs) or task.accept_plaintext):
+            sealed = task.milepost_part(args, kwargs)
+            if self._refuses and sealed != (args, kwargs) and not task.accept_plaintext:
                 raise PlaintextError(f"arguments of {name!r}, which follows")
-            args, kwargs = task.milepost_part(args, kwargs)
+            args, kwargs = sealed
             options = {**options, **{one: SHOWN for one in REPRS if one in options}}
         else:
             self.check_in_one_task(name, args, kwargs)

@@ -212,7 +212,7 @@ class EncryptedTask(CheckpointableTask):
             NoKeysError: there is no key to encrypt with.
             EncodeError: the task's codec does not take an argument.
         """
-        if self.milepost_is_part(args, kwargs):
+        if len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}:
             return args, kwargs
         args, kwargs = self._in_the_clear(args, kwargs, None)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
@@ -224,10 +224,6 @@ class EncryptedTask(CheckpointableTask):
         data = codec_of(self.app, self).encode([mark, args, kwargs])
         token = tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data)
         return (token,), {PART: mark}
-
-    def milepost_is_part(self, args: Any, kwargs: Any) -> bool:
-        """Whether the arguments of a signature are encrypted already."""
-        return len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802
         """Return the result of a job: ``get()`` decrypts it for who has the key."""

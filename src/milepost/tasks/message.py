@@ -107,12 +107,20 @@ def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
 
 def from_request(task: Any, request: Any) -> bytes:
     """Return the message of a job that has started: it can no longer expire."""
-    return from_signature(task, task.signature_from_request(request))
+    # As it came: what is in the clear there must not become ciphertext by being recorded.
+    return _kept(task, dict(task.signature_from_request(request)))
 
 
 def from_signature(task: Any, signature: Signature[Any]) -> bytes:
     """Return the message of a signature that ``retry`` has made."""
     data = dict(signature)
+    if not task.milepost_is_encrypted:
+        job_id = data["options"]["task_id"]
+        data["args"], data["kwargs"] = task.milepost_outgoing(data["args"], data["kwargs"], job_id)
+    return _kept(task, data)
+
+
+def _kept(task: Any, data: Mapping[str, Any]) -> bytes:
     args, kwargs = sealed_arguments(task.app, task.name, data["args"], data["kwargs"])
     options = {
         name: value

@@ -79,9 +79,11 @@ class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
             PlaintextError, TamperedError: it is not what the job has left there.
         """
         try:
-            return self._revealed(super().get(*args, **kwargs))
+            super().get(*args, **kwargs)
         except EncryptedFailureError as exc:
             failure = exc
+        else:
+            return self.result
         raise self._revealed(failure)
 
     wait = get

@@ -8,7 +8,12 @@ nobody else may read::
         card: Sensitive[str]
 """
 
-from collections.abc import Callable
+import copy
+import dataclasses
+import secrets
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar, get_args, get_origin
@@ -18,11 +23,20 @@ from celery._state import get_current_worker_task
 from milepost import codecs, extras
 from milepost.ciphertext import HIDDEN
 from milepost.codecs.json import JsonCodec
-from milepost.errors import EncryptedDataError, NoKeysError, TamperedError
+from milepost.errors import EncryptedDataError
 from milepost.runtime import cipher_of
 
 T = TypeVar("T")
-_codec = JsonCodec(fast=False)
+CODEC = JsonCodec(fast=False)
+"""How a sensitive value becomes bytes, whatever the codec of its task."""
+
+INVALID, PLAINTEXT, UNREADABLE = "sensitive", "sensitive_plaintext", "sensitive_unreadable"
+"""What pydantic calls the errors of a sensitive value."""
+PROBLEMS = {
+    INVALID: "it is not valid",
+    PLAINTEXT: "it is in the clear",
+    UNREADABLE: "it cannot be decrypted here",
+}
 
 
 class Sensitive(Generic[T]):
@@ -51,6 +65,12 @@ class Sensitive(Generic[T]):
     def __hash__(self) -> int:
         return hash(self._value)
 
+    def __copy__(self) -> "Sensitive[T]":
+        return Sensitive(self._value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Sensitive[T]":
+        return Sensitive(copy.deepcopy(self._value, memo))
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "a Sensitive value is not pickled: it would be in the clear. Send the task with "
@@ -69,27 +89,48 @@ class Sensitive(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """What becomes of sensitive values while a task's arguments are dumped.
+class Passage:
+    """What becomes of sensitive values while a task's arguments are validated and dumped.
 
     Attributes:
-        app: the Celery app that sends; None: they stay as they are, since all of the arguments
-            are about to be encrypted.
-        task: the task's name.
-        job_id: the job that they are for.
-        troubles: what kept one from being encrypted; Celery would send on without a word.
+        takes_plaintext: whether a value may be in the clear where one is validated.
+        reveals: whether they are dumped as they are: all of the arguments are about to be
+            encrypted.
+        waiting: the values that were dumped, each by the random text that stands in for it
+            until it is known where among the arguments it is.
     """
 
-    app: Any
-    task: str = ""
-    job_id: str = ""
-    troubles: list[NoKeysError] = field(default_factory=list)
+    takes_plaintext: bool = False
+    reveals: bool = False
+    waiting: dict[str, Any] = field(default_factory=dict)
+
+    def dumped(self, value: Any) -> Any:
+        """Return what a value is dumped as."""
+        if self.reveals:
+            return value
+        stand_in = secrets.token_hex(16)
+        self.waiting[stand_in] = value
+        return stand_in
+
+    def is_waiting(self, value: Any) -> bool:
+        """Whether something stands in for a value."""
+        return type(value) is str and value in self.waiting
 
 
-_SENDING: ContextVar[Sending | None] = ContextVar("milepost_sending", default=None)
+_PASSAGE: ContextVar[Passage | None] = ContextVar("milepost_passage", default=None)
 
 
-ALL_IS_ENCRYPTED = Sending(None)
+@contextmanager
+def passing(passage: Passage | None) -> Iterator[None]:
+    """Let models be validated and dumped as a passage says, in this thread or coroutine."""
+    token = _PASSAGE.set(passage)
+    try:
+        yield
+    finally:
+        _PASSAGE.reset(token)
+
+
+ALL_IS_ENCRYPTED = Passage(takes_plaintext=True, reveals=True)
 
 
 def dumps_models(task: Any) -> bool:
@@ -97,107 +138,122 @@ def dumps_models(task: Any) -> bool:
     return getattr(task, "_dump_pydantic_arguments", None) is not None
 
 
-def without_models(task: Any, args: Any, kwargs: Any, how: Sending) -> tuple[Any, Any]:
+def without_models(
+    task: Any, args: Any, kwargs: Any, how: Passage | None = None
+) -> tuple[Any, Any]:
     """Return arguments with models as plain data, where Celery would make that of them.
 
     Args:
         task: the task.
         args: positional arguments.
         kwargs: keyword arguments.
-        how: what becomes of sensitive values.
-
-    Raises:
-        NoKeysError: there is one, and no key to encrypt it with.
+        how: what becomes of sensitive values. None: there are none.
     """
     if not dumps_models(task):
         return args, kwargs
-    token = _SENDING.set(how)
-    try:
+    with passing(how):
         dumped: tuple[Any, Any] = task._dump_pydantic_arguments(args, kwargs)
-    finally:
-        _SENDING.reset(token)
-    if how.troubles:
-        raise how.troubles[0]
     return dumped
 
 
-def with_values(found: Any, sending: Sending) -> Any:
-    """Return dumped arguments with the sensitive values that :func:`without_models` encrypted.
-
-    Args:
-        found: arguments, or a part of them.
-        sending: for which job they were dumped.
-
-    Raises:
-        NoKeysError: this process has no keys.
-        EncryptedDataError: not the one that is needed.
-    """
-    if isinstance(found, dict):
-        return {name: with_values(one, sending) for name, one in found.items()}
-    if isinstance(found, list | tuple):
-        return type(found)([with_values(one, sending) for one in found])
-    if not codecs.tokens.is_token(found):
-        return found
-    cipher = cipher_of(sending.app)
-    try:
-        return _codec.decode(codecs.tokens.open_value(cipher, sending.job_id, sending.task, found))
-    except TamperedError:  # no value of this job: somebody's text that looks so
-        return found
+def sensitive_field(annotation: Any) -> str | None:
+    """Return where in a type the first sensitive value is, at any depth, or None."""
+    found = (path for path, kind in parts_of(annotation) if is_sensitive(kind))
+    return next(found, None)
 
 
-def sensitive_field(model: Any) -> str | None:
-    """Return the first field of a pydantic model that is sensitive, at any depth, or None."""
-    waiting: list[tuple[str, Any]] = [("", model)]
+def is_sensitive(kind: Any) -> bool:
+    """Whether a type is that of a sensitive value."""
+    return kind is Sensitive or get_origin(kind) is Sensitive
+
+
+def parts_of(annotation: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a type and all that it is made of, each with the fields that lead there."""
+    waiting: list[tuple[str, Any]] = [("", annotation)]
     seen = set()
     while waiting:
         path, kind = waiting.pop(0)
-        if kind is Sensitive or get_origin(kind) is Sensitive:
-            return path
-        if isinstance(kind, type) and kind not in seen and hasattr(kind, "model_fields"):
+        yield path, kind
+        if is_sensitive(kind):
+            continue
+        if isinstance(kind, type) and kind not in seen:
             seen.add(kind)
-            fields = kind.model_fields.items()
-            waiting += [(f"{path}.{name}".lstrip("."), f.annotation) for name, f in fields]
+            fields = _fields_of(kind)
+            waiting += [(f"{path}.{name}".lstrip("."), inner) for name, inner in fields.items()]
         waiting += [(path, part) for part in get_args(kind)]
-    return None
+        if type(kind).__name__ == "TypeAliasType" and kind not in seen:
+            seen.add(kind)
+            waiting.append((path, kind.__value__))
 
 
-def _dumped(value: Sensitive[Any]) -> Any:
-    how = _SENDING.get()
+def _fields_of(kind: Any) -> dict[str, Any]:
+    """Return the types of the fields that pydantic would look for in a class."""
+    if hasattr(kind, "model_fields"):
+        if not kind.__pydantic_complete__:
+            kind.model_rebuild(raise_errors=False)
+        return {name: one.annotation for name, one in kind.model_fields.items()}
+    has_fields = dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
+    if not (has_fields or hasattr(kind, "__required_keys__")):
+        return {}
+    try:
+        return typing.get_type_hints(kind)
+    except (NameError, AttributeError, TypeError):
+        return {}
+
+
+def _dumped(value: Any) -> Any:
+    """Return what a sensitive value is dumped as; it may have been assigned without a check."""
+    how = _PASSAGE.get()
     if how is None:
         return HIDDEN
-    if how.app is None:
-        return value.reveal()
-    try:
-        sealer = cipher_of(how.app).sealer()
-    except NoKeysError as exc:
-        how.troubles.append(exc)
-        raise
-    return codecs.tokens.seal_value(sealer, how.job_id, how.task, _codec.encode(value.reveal()))
+    return how.dumped(value.reveal() if isinstance(value, Sensitive) else value)
 
 
 def _validated(value: Any, inner: Callable[[Any], Any]) -> Any:
     """Return a sensitive value from what it was made of, or sent as."""
-    if isinstance(value, Sensitive):
-        value = value.reveal()
-    encrypted = codecs.tokens.is_token(value)
-    try:
-        return Sensitive(inner(_opened(value) if encrypted else value))
-    except EncryptedDataError:
-        problem = "it cannot be decrypted here"
-    except ValueError:  # pydantic's own error would show the value
-        problem = "it is not valid"
+    value, problem = _let_in(value)
+    if problem is None:
+        try:
+            return Sensitive(inner(value))
+        except ValueError:  # pydantic's own error would show the value
+            problem = INVALID
     core: Any = extras.load("pydantic_core", "")
     said = "a sensitive value: {problem}"
-    raise core.PydanticCustomError("sensitive", said, {"problem": problem})
+    raise core.PydanticCustomError(problem, said, {"problem": PROBLEMS[problem]})
 
 
-def _opened(token: str) -> Any:
-    how = _SENDING.get()
+def _let_in(value: Any) -> tuple[Any, str | None]:
+    """Return what is to be validated as the inner type, and what keeps it from being that."""
+    how = _PASSAGE.get()
+    if isinstance(value, Sensitive):
+        return value.reveal(), None
+    if how is not None and how.is_waiting(value):
+        return how.waiting[value], None
+    if codecs.tokens.is_token(value):
+        # What was sent with a job is opened before it is validated; this is from elsewhere.
+        return _opened_in_body(value, how)
+    is_welcome = how is None or how.takes_plaintext
+    return value, None if is_welcome else PLAINTEXT
+
+
+def _opened_in_body(token: str, how: Passage | None) -> tuple[Any, str | None]:
+    """Open a value that the body of a task has taken from its own request."""
     task = get_current_worker_task()
-    if how is not None and how.app is not None:
-        app, name, job_id = how.app, how.task, how.job_id
-    elif task is not None:
-        app, name, job_id = task.app, task.name, str(task.request.id)
-    else:
-        raise EncryptedDataError("a sensitive value outside of its task")
-    return _codec.decode(codecs.tokens.open_value(cipher_of(app), job_id, name, token))
+    if task is None or (how is not None and not how.reveals):
+        return None, UNREADABLE
+    try:
+        return open_value(task, str(task.request.id), token)[1], None
+    except EncryptedDataError:
+        return None, UNREADABLE
+
+
+def open_value(task: Any, job_id: str, token: str) -> tuple[bytes, Any]:
+    """Return where among a job's arguments a sensitive value belongs, and the value.
+
+    Raises:
+        NoKeysError: this process has no keys.
+        EncryptedDataError: not the one that is needed, or it is of another job.
+    """
+    data = codecs.tokens.open_value(cipher_of(task.app), job_id, task.name, token)
+    path, _, encoded = data.partition(b"\n")
+    return path, CODEC.decode(encoded)

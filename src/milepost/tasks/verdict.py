@@ -11,11 +11,17 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
 from milepost import engine
-from milepost.errors import CrashLimitError, InvalidInputError, JobFailedError
+from milepost.errors import (
+    CrashLimitError,
+    InvalidInputError,
+    JobFailedError,
+    PlaintextError,
+    TamperedError,
+)
 from milepost.model import JobStatus, Settlement
 from milepost.tasks import message
 
-FINAL = (CrashLimitError, InvalidInputError, JobFailedError)
+FINAL = (CrashLimitError, InvalidInputError, JobFailedError, PlaintextError, TamperedError)
 """Errors that end a job whatever ``autoretry_for`` says: another try would meet them again."""
 TERMINATED = frozenset(number - 256 for number in signal.valid_signals())
 """Exit codes of a pool process that a signal has told to terminate."""
