@@ -3,6 +3,7 @@
 import pytest
 
 from deliveries import make_app
+from milepost import CheckpointableTask
 from milepost.integrations import chords
 from milepost.integrations.chords import BATCH, Chords
 from milepost.model import NewJob
@@ -44,3 +45,25 @@ def test_few_jobs_are_looked_through_at_once(tended, monkeypatch):
     monkeypatch.setattr(chords, "SLICE", 60.0)
     tended.tend()
     assert len(tended.renewed) == 2 * BATCH + 1
+
+
+def test_a_job_without_a_message_keeps_no_chord_from_being_renewed():
+    """One that is in the hands of a single process has none."""
+    app = make_app()
+    app.conf.result_backend = "cache+memory://"
+    app.milepost.store.create(NewJob("odd", "t", b""))
+    task = app.task(base=CheckpointableTask, shared=False, name="member")(member)
+    chord = {"task": "celery.chord", "args": [], "kwargs": {}, "options": {}}
+    task.apply_async(group_id="g1", chord=chord)
+    renewed = []
+
+    class Kept(Chords):
+        def _renew(self, backend, group):
+            renewed.append(group)
+
+    Kept(app, app.milepost.runtime).tend()
+    assert renewed == ["g1"]
+
+
+def member():
+    """Be a member of a chord."""

@@ -16,11 +16,14 @@ from milepost.errors import (
     ConfigurationError,
     LimitExceededError,
     LLMPriceUnknownError,
+    StoreUnavailableError,
 )
 from milepost.limits import Admitted, Limit
 from milepost.llm import LLMRequest, LLMResponse, Usage, estimated_tokens, most_output
 from milepost.llms import GenAIPrices, Price, PriceTable
 from milepost.model import JobStatus
+from milepost.stores.memory import MemoryStore
+from milepost.tasks.family import FamilyBudget
 from models import ScriptedModel, limited, overloaded
 
 PRICES = PriceTable({"m": Price(input=1_000_000, output="2000000")})
@@ -374,6 +377,24 @@ class WithLimits:
 
     def __getattr__(self, name):
         return getattr(self._store, name)
+
+
+def test_what_was_taken_is_given_back_where_the_store_goes_away(monkeypatch):
+    """It would be spent for 30 days else, by calls that nobody has made."""
+    limits = MemoryStore().limits
+    family = FamilyBudget(limits, "root", Budget(tokens=100, money=Decimal(5)))
+    acquire, asked = limits.acquire, []
+
+    def fail_at_second(*args):
+        asked.append(args)
+        if len(asked) == 2:
+            raise StoreUnavailableError("memory", "away")
+        return acquire(*args)
+
+    monkeypatch.setattr(limits, "acquire", fail_at_second)
+    with pytest.raises(StoreUnavailableError):
+        family.take(Estimate(tokens=100))
+    assert family.take(Estimate(tokens=100)) is not None
 
 
 def test_a_family_budget_in_money():

@@ -106,6 +106,18 @@ def test_a_dead_process_frees_its_lease_at_once(world):
     world.claim(owner="w1:8")
 
 
+def test_a_job_that_was_deleted_keeps_no_other_from_being_sent_again(world):
+    """Both lost their processes, and nobody else brings their messages back soon."""
+    for job_id, process in (("gone", 7), ("j", 8)):
+        world.job(job_id)
+        world.keeper.started(job_id)
+        world.claim(job_id, owner=f"w1:{process}")
+        world.keeper.lost(job_id, process, "signal 9", resend=True)
+    world.store.delete("gone")
+    world.keeper.recover()
+    assert world.sent == [("j", False)]
+
+
 def test_the_wrong_process_frees_nothing(world):
     world.job()
     world.claim(owner="w1:7")

@@ -267,7 +267,10 @@ class Keeper:
         with self._lock:
             orphans, self._orphans = self._orphans, []
         for job_id in orphans:
-            job = self._runtime.store.get(job_id)
+            try:
+                job = self._runtime.store.get(job_id)
+            except JobNotFoundError:
+                continue
             if job.status is JobStatus.INTERRUPTED:
                 self._carry_on(Recovery(job, finishing=False))
 

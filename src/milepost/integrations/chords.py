@@ -13,6 +13,7 @@ from celery.backends.base import BaseKeyValueStoreBackend
 from celery.canvas import Signature
 from celery.result import GroupResult
 
+from milepost.errors import ConfigurationError
 from milepost.model import Job, JobStatus
 from milepost.query import Query
 from milepost.runtime import Runtime
@@ -74,7 +75,10 @@ class Chords:
 
     def _groups_of(self, job: Job) -> Iterator[str]:
         """Yield the ids of the chords that a job, or what follows it in its chain, is part of."""
-        signature = message.unpack(job.message, self._app)
+        try:
+            signature = message.unpack(job.message, self._app)
+        except (ValueError, ConfigurationError):
+            return  # it has none, being in one process's hands, or one that may not be read here
         for one in (signature, *_chain_of(signature)):
             chord = chord_of(one)
             if chord is not None:

@@ -48,6 +48,9 @@ class FamilyBudget:
                 answer = self._limits.acquire(key, limit, _part(key, estimate))
             except LimitExceededError:
                 answer = None
+            except BaseException:
+                self.settle(taken, Estimate())
+                raise
             if not isinstance(answer, Admitted):
                 self.settle(taken, Estimate())
                 return None
