@@ -9,6 +9,7 @@ from test_encryption_rotation import make_app as make_encrypted_app
 from commands import run
 from deliveries import make_app
 from milepost import CheckpointableTask
+from milepost.model import NewJob
 
 
 @pytest.fixture
@@ -74,6 +75,14 @@ def test_text_of_a_user_that_only_looks_encrypted(shop, text):
     assert run(app, "keys", "verify", "--json").json["unreadable"] == []
     assert run(app, "keys", "rotate", "--here", "--json").json["unreadable"] == 0
     assert run(app, "keys", "verify", "--json").json["stale"] == 0
+
+
+def test_a_damaged_message_is_named_and_stops_nothing(shop):
+    app, _ = shop
+    app.milepost.store.create(NewJob("odd", "t", b"mp1. no message"))
+    (trouble,) = run(app, "keys", "verify", "--json").json["unreadable"]
+    assert trouble["job"] == "odd"
+    assert run(app, "keys", "rotate", "--here", "--json").json["unreadable"] == 1
 
 
 def test_verify_names_what_is_lost(shop):

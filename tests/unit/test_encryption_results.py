@@ -8,6 +8,7 @@ from deliveries import deliver, make_app
 from milepost import EncryptedTask
 from milepost.codecs.keyring import Key, Keyring
 from milepost.errors import JobFailedError, PlaintextError, TamperedError
+from milepost.model import Swap
 
 
 @pytest.fixture
@@ -68,10 +69,10 @@ def test_another_job_s_result(app, name):
         assert result.result
 
 
-def test_the_result_of_another_task_s_job_of_the_same_id(app):
-    run(app, "other", "A", "100 to Bob")
-    with pytest.raises(TamperedError):
-        app.tasks["pay"].AsyncResult("A").get(timeout=1)
+def test_the_result_of_the_task_that_has_replaced_it(app):
+    """``self.replace()`` goes on under the same id."""
+    run(app, "other", "R", "100 to Bob")
+    assert app.tasks["pay"].AsyncResult("R").get(timeout=1) == "100 to Bob"
 
 
 def test_another_job_s_failure(app):
@@ -91,6 +92,20 @@ def test_a_result_in_the_clear(app):
         app.tasks["pay"].AsyncResult("A").get(timeout=1)
     app.tasks["pay"].accept_plaintext = True
     assert app.tasks["pay"].AsyncResult("A").get(timeout=1) == {"forged": True}
+
+
+def test_a_result_in_the_clear_in_a_record(app):
+    """Whoever can write into the store."""
+    run(app, "pay", "D", "100 to Ann")
+    store = app.milepost.store
+    assert app.milepost.jobs.result("D", timeout=1) == "100 to Ann"
+    before = store.get("D").result
+    forged = b'J1"100 to Bob"'
+    assert store.exchange("D", [Swap("result", before, forged, of_record=True)]) == 1
+    with pytest.raises(PlaintextError):
+        app.milepost.jobs.result("D", timeout=1)
+    app.tasks["pay"].accept_plaintext = True
+    assert app.milepost.jobs.result("D", timeout=1) == "100 to Bob"
 
 
 def test_what_a_job_has_told_on_its_way(app, monkeypatch):

@@ -20,7 +20,7 @@ from milepost.registry import registry_of
 from milepost.runtime import Runtime, runtime_for, runtime_of
 from milepost.security.permissions import Action, Who
 from milepost.stores.readable import readable
-from milepost.tasks.carrying import recorded_value
+from milepost.tasks.carrying import recorded_value, takes_plaintext
 from milepost.tasks.revealed import reveal
 
 RESULT_INTERVAL = 0.1
@@ -209,6 +209,8 @@ class JobReader:
         Raises:
             JobFailedError: it failed.
             InvalidTransitionError: it was cancelled, or its result was not kept.
+            PlaintextError: its task is encrypted, and its result is in the clear.
+            EncryptedDataError: its result is encrypted, and cannot be read here.
             TimeoutError: it has not ended in time.
             JobNotFoundError: no such job.
             PermissionDeniedError: the principal may not read it.
@@ -219,7 +221,8 @@ class JobReader:
             raise InvalidTransitionError(job_id, job.status, JobStatus.SUCCEEDED, job.reason or "")
         if job.reason == RESULT_NOT_KEPT:
             raise InvalidTransitionError(job_id, job.status, "read", job.reason)
-        return recorded_value(self._runtime_for(job), job)
+        allowed = takes_plaintext(self._app.tasks.get(job.task))
+        return recorded_value(self._runtime_for(job), job, takes_plaintext=allowed)
 
     def open(self, value: Any) -> Any:
         """Return what an encrypted task returned or failed with, given its ciphertext.

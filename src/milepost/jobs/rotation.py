@@ -14,7 +14,6 @@ from milepost.ciphertext import MARK
 from milepost.codecs import tokens
 from milepost.codecs.encrypted import Cipher, is_record
 from milepost.errors import (
-    ConfigurationError,
     EncryptedDataError,
     JobNotFoundError,
     NoKeysError,
@@ -100,7 +99,7 @@ class Surveyor:
                 lambda found: self.renewed_signature(found, task),
                 allow_pickle=self._allow_pickle,
             )
-        except ConfigurationError as exc:
+        except Exception as exc:  # pickled where that is refused, or damaged in any way
             self.unreadable[f"{type(exc).__name__} message"] += 1
             return None
 

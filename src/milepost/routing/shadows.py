@@ -21,7 +21,7 @@ from milepost.query import Query
 from milepost.routing import shared
 from milepost.routing.modes import ROUTE
 from milepost.runtime import Runtime, runtime_for
-from milepost.tasks.carrying import recorded_value
+from milepost.tasks.carrying import recorded_value, takes_plaintext
 from milepost.tasks.discreet import told
 
 logger = logging.getLogger("milepost")
@@ -184,7 +184,8 @@ class Comparer:
         if shadow.status is JobStatus.FAILED:
             return _Failed(shadow.error or shadow.reason or "failed")
         task = self._app.tasks.get(shadow.task)
-        return recorded_value(self._provide() if task is None else runtime_for(task), shadow)
+        runtime = self._provide() if task is None else runtime_for(task)
+        return recorded_value(runtime, shadow, takes_plaintext=takes_plaintext(task))
 
     @staticmethod
     def _note(

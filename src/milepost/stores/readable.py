@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from milepost import codecs
-from milepost.errors import NoKeysError
+from milepost.errors import NoKeysError, PlaintextError
 from milepost.model import Job
 
 
@@ -22,16 +22,26 @@ def readable(job: Job, cipher: "codecs.Cipher | None") -> Job:
     return replace(job, **changes) if changes else job
 
 
-def result_of(job: Job, cipher: "codecs.Cipher | None") -> bytes | None:
+def result_of(
+    job: Job, cipher: "codecs.Cipher | None", *, takes_plaintext: bool = True
+) -> bytes | None:
     """Return a job's result in the bytes of its task's codec.
+
+    Args:
+        job: its record.
+        cipher: the application's.
+        takes_plaintext: whether its result may be in the clear.
 
     Raises:
         NoKeysError: it is encrypted, and there are no keys here at all.
+        PlaintextError: it is in the clear, and may not be.
         EncryptedDataError: it is encrypted and cannot be read.
     """
-    if job.result is None or not codecs.is_record(job.result):
-        return job.result
     name = f"{job.id}: result"
+    if job.result is None or not codecs.is_record(job.result):
+        if job.result is not None and not takes_plaintext:
+            raise PlaintextError(name)
+        return job.result
     if cipher is None:
         raise NoKeysError(name)
     return cipher.open(codecs.tokens.place_of("value", job.id, job.task), job.result, name).data

@@ -13,7 +13,7 @@ from hashlib import blake2s
 from os import urandom
 from typing import Any
 
-from milepost.codecs.encrypted import Cipher, Sealer, is_record, key_id_of
+from milepost.codecs.encrypted import HEAD, Cipher, Sealer, is_record, key_id_of
 from milepost.codecs.tokens import place_of, seal_text, seal_words
 from milepost.documents import Documents
 from milepost.errors import EncryptedDataError, NoKeysError, PlaintextError, TamperedError
@@ -238,9 +238,12 @@ class SealedStore:
     def _shown(self, job: Job) -> Job:
         shown = readable(job, self._cipher)
         try:
-            return replace(shown, result=result_of(job, self._cipher))
+            result = result_of(job, self._cipher, takes_plaintext=self._accepts)
+        except PlaintextError:
+            result = HEAD  # a record of nothing: whoever reads it is refused, as by the original
         except EncryptedDataError:
             return shown
+        return replace(shown, result=result)
 
     # -- what is handed on -------------------------------------------------------------------
 

@@ -274,13 +274,26 @@ def _replay(task: Any, request: Any, job: Job) -> Any:
     return value
 
 
-def recorded_value(runtime: Runtime, job: Job) -> Any:
+def takes_plaintext(task: Any) -> bool:
+    """Whether what is stored of a task's jobs may be in the clear; so it is where it is unknown."""
+    return not getattr(task, "milepost_is_encrypted", False) or bool(task.accept_plaintext)
+
+
+def recorded_value(runtime: Runtime, job: Job, *, takes_plaintext: bool = True) -> Any:
     """Return the return value in the record of a job that has ended.
+
+    Args:
+        runtime: as the job's task has it.
+        job: its record.
+        takes_plaintext: whether its result may be in the clear, as it is in a record that the
+            runtime's own store has given.
 
     Raises:
         JobFailedError: the job failed; the record has the text of its error.
+        PlaintextError: its result is in the clear, and may not be.
+        EncryptedDataError: its result cannot be read.
     """
     if job.status is JobStatus.FAILED:
         raise JobFailedError(job.id, job.error or job.reason or "no reason on record")
-    data = result_of(job, runtime.cipher)
+    data = result_of(job, runtime.cipher, takes_plaintext=takes_plaintext)
     return None if data is None else runtime.codec.decode(data)

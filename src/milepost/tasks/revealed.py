@@ -58,7 +58,7 @@ class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
     """The result of an encrypted task's job, as in Celery, decrypted for who has the key.
 
     What the result backend has in its place is refused: a value in the clear, unless the task
-    takes such (``accept_plaintext``), and what another job or task has left.
+    takes such (``accept_plaintext``), and what another job has left.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
 
     def _revealed(self, value: Any, *, is_final: bool = True) -> Any:
         if isinstance(value, EncryptedFailureError):
-            self._check_own(value.job_id, value.task)
+            self._check_own(value.job_id)
             return _revealed_failure(self.app, value)
         if value is None or isinstance(value, BaseException):
             return value  # in words of Celery's own
@@ -107,12 +107,12 @@ class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
         found = tokens.open_result(cipher_of(self.app), value, is_final=is_final)
         if found is None:
             raise TamperedError(f"{self.id}: result", tokens.key_id_in(value))
-        self._check_own(found.job_id, found.task, tokens.key_id_in(value))
+        self._check_own(found.job_id, tokens.key_id_in(value))
         return decoded(self.app, found)
 
-    def _check_own(self, job_id: str, task: str, key_id: str = "") -> None:
-        """Refuse what another job, or one of another task, has left."""
-        if job_id != self.id or self._task_name not in (None, task):
+    def _check_own(self, job_id: str, key_id: str = "") -> None:
+        """Refuse what another job has left. Its task may be another one: ``self.replace()``."""
+        if job_id != self.id:
             raise TamperedError(f"{self.id}: result", key_id)
 
     def _check_plain(self, is_final: bool) -> None:
