@@ -56,6 +56,15 @@ def test_a_resume_computes_only_what_is_missing(make, concurrency):
         assert len(calls) == 10 - len(saved)
 
 
+def test_a_set_has_no_order_to_count_on():
+    """The next process would take the results for those of other items."""
+    bench = Bench(lambda task: task.map(str, {"a", "b"}))
+    with pytest.raises(CheckpointError, match="map 'str': a set has no stable order"):
+        bench.attempt()
+    keyed = Bench(lambda task: sorted(task.map(str, {"a", "b"}, key=str)))
+    assert keyed.attempt().value == ["a", "b"]
+
+
 def test_threads_run_at_once():
     """concurrency= threads really are at work together."""
     barrier = threading.Barrier(4, timeout=10)

@@ -154,11 +154,7 @@ class PositionLoop(Loop):
     __slots__ = ()
 
     def iterate(self, source: Iterable[T]) -> Iterator[T]:
-        if isinstance(source, set | frozenset):
-            raise CheckpointError(
-                f"loop {self.path!r}: a set has no stable order to count on: sort it, or tell its "
-                "items apart with key="
-            )
+        check_order("loop", self.path, source)
         if self.total is None and isinstance(source, Sized):
             self.total = len(source)
         if self.already_over():
@@ -317,6 +313,19 @@ class KeyLoop(Loop):
         for field in (*self._large, *self._small):
             self.journal.drop(field)
         super().finish()
+
+
+def check_order(kind: str, path: str, source: Any) -> None:
+    """Refuse a source whose items cannot be told apart by their place.
+
+    Raises:
+        CheckpointError: it is a set, whose order is another one in the next process.
+    """
+    if isinstance(source, set | frozenset):
+        raise CheckpointError(
+            f"{kind} {path!r}: a set has no stable order to count on: sort it, or tell its "
+            "items apart with key="
+        )
 
 
 def check_key(loop: str, index: int, item: Any, key: Any, known: Container[str]) -> None:

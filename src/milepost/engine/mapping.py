@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from milepost.engine.journal import NEVER, Journal
-from milepost.engine.loops import check_key
+from milepost.engine.loops import check_key, check_order
 from milepost.engine.scope import RESULT, Scope
 from milepost.errors import CheckpointError, EncodeError, StepResultError
 
@@ -41,6 +41,8 @@ class Map:
         self._unsaved = 0
 
     def _by_key(self, items: Iterable[Any], key: Callable[[Any], str] | None) -> dict[str, Any]:
+        if key is None:
+            check_order("map", self.path, items)
         known: dict[str, Any] = {}
         for index, item in enumerate(items):
             name = str(index) if key is None else key(item)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from milepost.engine.journal import NEVER, Journal
-from milepost.engine.loops import check_key
+from milepost.engine.loops import check_key, check_order
 from milepost.engine.scope import Scope
 from milepost.engine.work import VOID
 from milepost.errors import LLMError
@@ -80,6 +80,8 @@ async def map_questions(
 
 
 def _by_key(path: str, items: Iterable[Any], key: Callable[[Any], str] | None) -> dict[str, Any]:
+    if key is None:
+        check_order("map", path, items)
     known: dict[str, Any] = {}
     for index, item in enumerate(items):
         name = str(index) if key is None else key(item)
