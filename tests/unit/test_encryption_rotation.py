@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from harness import Killed, MortalStore
+from keyrings import Ring
 from milepost import EncryptedTask, Milepost
 from milepost.ciphertext import MARK
 from milepost.codecs.encrypted import Cipher
@@ -25,29 +26,14 @@ ACME = Key("acme-1", b"a" * 32, tenant="acme", is_current=True)
 CANARY = "canary-4711"
 
 
-class Switch:
+class Switch(Ring):
     """A keyring whose current key can be changed, and whose old one can be destroyed."""
 
-    def __init__(self, *keys):
-        self.ring = Keyring(keys)
-
-    def __getattr__(self, name):
-        return getattr(self.ring, name)
-
-    def current(self, tenant=""):
-        return self.ring.current(tenant)
-
-    def get(self, key_id):
-        return self.ring.get(key_id)
-
-    def all(self):
-        return self.ring.all()
-
     def rotate(self):
-        self.ring = Keyring([OLD, replace(NEW, is_current=True), ACME])
+        self.hold(OLD, replace(NEW, is_current=True), ACME)
 
     def destroy_old(self):
-        self.ring = Keyring([replace(NEW, is_current=True)])
+        self.hold(replace(NEW, is_current=True))
 
 
 def make_app(serializer="json"):

@@ -5,11 +5,12 @@ import re
 import pytest
 
 from deliveries import deliver, make_app
+from keyrings import Ring
 from milepost import EncryptedTask, LLMTask
 from milepost.budget import Budget
 from milepost.codecs import tokens
 from milepost.codecs.encrypted import key_id_of
-from milepost.codecs.keyring import Key, Keyring
+from milepost.codecs.keyring import Key
 from milepost.errors import JobNotFoundError, NoKeysError
 from milepost.model import JobStatus, NewJob
 from milepost.tasks import message
@@ -18,25 +19,6 @@ CANARY = "canary-4711"
 TENANT = "canary-acme"
 DEFAULT = Key("default", b"k" * 32, is_current=True)
 ACME = Key("a1", b"a" * 32, tenant=TENANT, is_current=True)
-
-
-class Ring:
-    """Keys that change while a job runs, as those of a source do."""
-
-    def __init__(self, *keys):
-        self.hold(*keys)
-
-    def hold(self, *keys):
-        self.ring = Keyring(keys)
-
-    def current(self, tenant=""):
-        return self.ring.current(tenant)
-
-    def get(self, key_id):
-        return self.ring.get(key_id)
-
-    def all(self):
-        return self.ring.all()
 
 
 class TenantTask(EncryptedTask):

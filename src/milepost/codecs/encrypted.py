@@ -71,7 +71,11 @@ def is_record(data: bytes) -> bool:
 
 def is_whole(data: bytes) -> bool:
     """Whether bytes claim to be a record, and are long enough for the parts of one."""
-    return is_record(data) and len(data) > 4 and len(data) >= 5 + data[4] + AFTER_ID + NONCE + TAG
+    return is_record(data) and _has_all_parts(data)
+
+
+def _has_all_parts(data: bytes) -> bool:
+    return len(data) > 4 and len(data) >= 5 + data[4] + AFTER_ID + NONCE + TAG
 
 
 def key_id_of(data: bytes, name: str) -> str:
@@ -90,7 +94,7 @@ def key_id_of(data: bytes, name: str) -> str:
         raise PlaintextError(name)
     if data[2] != VERSION or data[3] >> 4 != AES_256_GCM:
         raise UnknownFormatError(name)
-    if len(data) < 5 + data[4] + AFTER_ID + NONCE + TAG:
+    if not _has_all_parts(data):
         raise PlaintextError(name)
     key_id = data[5 : 5 + data[4]].decode("ascii", "replace")
     if not ID.fullmatch(key_id):  # its length was changed: these are bytes of something else

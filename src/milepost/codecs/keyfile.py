@@ -87,16 +87,17 @@ def replace_file(path: str, text: str) -> None:
         raise ConfigurationError(f"key file {path}: {exc}") from None
 
 
+NOT_KNOWN = (errno.EINVAL, errno.ENOTSUP)
+"""What file systems answer that cannot sync a folder."""
+
+
 def _sync_folder_of(path: str) -> None:
     """Have the new file outlive a crash of the machine: soon there is data that needs its key."""
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
     try:
         os.fsync(folder)
     except OSError as exc:
-        if exc.errno not in (
-            errno.EINVAL,
-            errno.ENOTSUP,
-        ):  # file systems that know of no such thing
+        if exc.errno not in NOT_KNOWN:
             raise
     finally:
         os.close(folder)

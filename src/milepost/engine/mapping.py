@@ -30,7 +30,7 @@ class Map:
         self.item_prefix = f"{path}/"
         self.scope: Scope | None = None
         self._journal = journal
-        self._items = self._by_key(items, key)
+        self._items = by_key(path, items, key)
         self.total: int | None = len(self._items)
         prefix = self._field("")
         self._results = {
@@ -39,16 +39,6 @@ class Map:
         }
         self.done = len(self._results)
         self._unsaved = 0
-
-    def _by_key(self, items: Iterable[Any], key: Callable[[Any], str] | None) -> dict[str, Any]:
-        if key is None:
-            check_order("map", self.path, items)
-        known: dict[str, Any] = {}
-        for index, item in enumerate(items):
-            name = str(index) if key is None else key(item)
-            check_key(self.path, index, item, name, known)
-            known[name] = item
-        return known
 
     def _field(self, name: str) -> str:
         return f"{RESULT}{self.path}:{name}"
@@ -175,3 +165,20 @@ async def _map_async(
     finally:
         journal.close(work)
     return work.results
+
+
+def by_key(path: str, items: Iterable[Any], key: Callable[[Any], str] | None) -> dict[str, Any]:
+    """Return the items of a map by what tells them apart: their keys, or else their places.
+
+    Raises:
+        CheckpointError: they are a set, and there are no keys.
+        ItemKeyError: a key is no string, or not unique.
+    """
+    if key is None:
+        check_order("map", path, items)
+    known: dict[str, Any] = {}
+    for index, item in enumerate(items):
+        name = str(index) if key is None else key(item)
+        check_key(path, index, item, name, known)
+        known[name] = item
+    return known

@@ -84,15 +84,14 @@ class Departures:
         options = {**dict(zip(PLACES, places, strict=False)), **by_name}
         options = sealed_followers(self._app, options, IN_MESSAGES)
         task = encrypted_task(self._app, name)
-        if task is None:
-            args, kwargs = sealed_arguments(self._app, name, args, kwargs)
-        elif not task.milepost_is_encrypted:
-            args, kwargs = task.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
-            args, kwargs = sealed_arguments(self._app, name, args, kwargs)
-        else:
+        is_secret = task is not None and task.milepost_is_encrypted
+        if is_secret:
             _check_shown(name, options)
-            args, kwargs = task.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
             options |= REPRS
+        if task is not None:
+            args, kwargs = task.milepost_outgoing(args, kwargs, task_id, options.get("parent_id"))
+        if not is_secret:
+            args, kwargs = sealed_arguments(self._app, name, args, kwargs)
         return self._build(task_id, name, args, kwargs, **options)
 
 

@@ -4,10 +4,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from celery.utils.time import get_exponential_backoff_interval
-
 from milepost.errors import EncryptedFailureError, JobFailedError
-from milepost.tasks.verdict import will_autoretry
+from milepost.tasks.verdict import backoff_of, will_autoretry
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +50,9 @@ def retry(task: Any, failure: EncryptedFailureError) -> NoReturn:
         Retry: always, or what Celery raises in place of it.
     """
     options = dict(getattr(task, "retry_kwargs", {}))
-    backoff = float(getattr(task, "retry_backoff", False))
-    if backoff:
-        options["countdown"] = get_exponential_backoff_interval(
-            factor=int(max(1.0, backoff)),
-            retries=task.request.retries,
-            maximum=int(getattr(task, "retry_backoff_max", 600)),
-            full_jitter=getattr(task, "retry_jitter", True),
-        )
+    backoff = backoff_of(task, task.request, full_jitter=getattr(task, "retry_jitter", True))
+    if backoff is not None:
+        options["countdown"] = backoff
     limit = getattr(task, "override_max_retries", None)
     if limit is not None:
         options["max_retries"] = limit

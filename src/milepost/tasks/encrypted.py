@@ -1,7 +1,6 @@
 """The encrypted task: what it is given, keeps, returns and fails with is readable in it only."""
 
 import inspect
-import secrets
 import uuid
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from milepost.tasks.checkpointable import CheckpointableTask
 from milepost.tasks.current import CURRENT, RECORDED
 from milepost.tasks.departures import departures_of
 from milepost.tasks.discreet import DiscreetCodec, DiscreetEmitter
+from milepost.tasks.parts import opened_part, part_of
 from milepost.tasks.revealed import EncryptedResult, codec_of, reveal
 from milepost.tasks.sealing import (
     Delivered,
@@ -29,7 +29,7 @@ from milepost.tasks.sealing import (
     sealed_state,
 )
 from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, without_models
-from milepost.tasks.tenants import PART, tenant_here, tenant_on_record
+from milepost.tasks.tenants import PART, is_part, is_sealed, tenant_here, tenant_on_record
 
 
 class EncryptedTask(CheckpointableTask):
@@ -46,7 +46,6 @@ class EncryptedTask(CheckpointableTask):
 
     abstract = True
     typing = False  # Celery would check the signature against ciphertext; outgoing() does it
-    accept_plaintext: ClassVar[bool] = False
     milepost_is_encrypted: ClassVar[bool] = True
     """For those who ask a task of it, and do not load this module only to ask."""
 
@@ -150,7 +149,7 @@ class EncryptedTask(CheckpointableTask):
             NoKeysError: this process has no keys.
             EncryptedDataError: not the one that is needed, or the ciphertext was changed.
         """
-        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+        if not is_sealed(args, kwargs):
             return self._in_the_clear(tuple(args), dict(kwargs), None)
         data = tokens.open_call(cipher_of(self.app), task_id, self.name, args[0])
         given, named = codec_of(self.app, self).decode(data)
@@ -160,7 +159,7 @@ class EncryptedTask(CheckpointableTask):
         """Let them pass: they were checked before they were encrypted, by who has the key."""
 
     def _is_sealed_for(self, task_id: str, args: Any, kwargs: Any) -> bool:
-        if kwargs or len(args) != 1 or not tokens.is_token(args[0]):
+        if not is_sealed(args, kwargs):
             return False
         if RECORDED.get() == task_id:  # its sender knows; the key may be elsewhere
             return True
@@ -174,29 +173,15 @@ class EncryptedTask(CheckpointableTask):
         """Open what a signature, or a task before this one in a canvas, has encrypted."""
         given: list[Any] = []
         named: dict[str, Any] = {}
-        mark = kwargs.pop(PART, None)
+        mark, codec = kwargs.pop(PART, None), codec_of(self.app, self)
         for value in args:
-            part = self._opened_part(value, mark)
+            part = opened_part(self, codec, value, mark)
             if part is None:
                 given.append(of_the_canvas(self.app, value, parent_id))
             else:
                 given.extend(part[0])
                 named |= part[1]
         return tuple(given), {**named, **kwargs}
-
-    def _opened_part(self, value: Any, mark: Any) -> tuple[Any, Any] | None:
-        """Return arguments that a signature has encrypted, or None where a value is none.
-
-        The mark goes along under a name of its own. So nobody who passes a signature's
-        ciphertext on as text, where text is taken, gets it opened.
-        """
-        if mark is None or not tokens.is_token(value):
-            return None
-        data = tokens.open_part(cipher_of(self.app), self.name, value)
-        if data is None:
-            return None
-        mark_within, args, kwargs = codec_of(self.app, self).decode(data)
-        return (args, kwargs) if mark_within == mark else None
 
     def signature(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Return a signature, as in Celery; its arguments are encrypted already."""
@@ -212,7 +197,7 @@ class EncryptedTask(CheckpointableTask):
             NoKeysError: there is no key to encrypt with.
             EncodeError: the task's codec does not take an argument.
         """
-        if len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}:
+        if is_part(args, kwargs):
             return args, kwargs
         args, kwargs = self._in_the_clear(args, kwargs, None)
         args, kwargs = without_models(self, args, kwargs, ALL_IS_ENCRYPTED)
@@ -220,9 +205,8 @@ class EncryptedTask(CheckpointableTask):
             tenant = self.tenant_of(*args, **kwargs)
         except TypeError:  # it waits for more arguments
             tenant = ""
-        mark = secrets.token_hex(8)
-        data = codec_of(self.app, self).encode([mark, args, kwargs])
-        token = tokens.seal_part(cipher_of(self.app).sealer(tenant), self.name, data)
+        codec = codec_of(self.app, self)
+        token, mark = part_of(self, cipher_of(self.app).sealer(tenant), codec, args, kwargs)
         return (token,), {PART: mark}
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from milepost.engine.journal import NEVER, Journal
-from milepost.engine.loops import check_key, check_order
+from milepost.engine.mapping import by_key
 from milepost.engine.scope import Scope
 from milepost.engine.work import VOID
 from milepost.errors import LLMError
@@ -55,7 +55,7 @@ async def map_questions(
         question: makes the question about an item.
         concurrency: how many at once.
     """
-    known = _by_key(path, items, key)
+    known = by_key(path, items, key)
     answers = asker.calls.answers(path)
     if not answers:
         journal.stored.check_fit(journal.scope, f"map {path!r}")
@@ -77,17 +77,6 @@ async def map_questions(
         asker.stopping = None
         journal.close(work)
     return [responses[name] for name in known]
-
-
-def _by_key(path: str, items: Iterable[Any], key: Callable[[Any], str] | None) -> dict[str, Any]:
-    if key is None:
-        check_order("map", path, items)
-    known: dict[str, Any] = {}
-    for index, item in enumerate(items):
-        name = str(index) if key is None else key(item)
-        check_key(path, index, item, name, known)
-        known[name] = item
-    return known
 
 
 async def _all_of(asker: Asker, turns: Iterable[Any]) -> None:

@@ -1,22 +1,51 @@
-"""The arguments of a signature that waits, of a task which takes sensitive values."""
+"""The arguments of a signature that waits, encrypted as a whole: a part.
+
+A mark goes along under a name of its own, beside the part and within it. So nobody who passes a
+signature's ciphertext on as text, where text is taken, gets it opened.
+"""
 
 import secrets
 from typing import Any
 
 from milepost import codecs
+from milepost.codec import Codec
 from milepost.runtime import cipher_of
 from milepost.tasks.sensitive import ALL_IS_ENCRYPTED, CODEC, passing
 
 PART = "milepost_sensitive"
-"""The argument by name that marks a signature's encrypted arguments.
+"""The argument by name that is the mark, for a task which takes sensitive values."""
 
-It goes along under a name of its own. So nobody who passes a signature's ciphertext on as text,
-where text is taken, gets it opened.
-"""
+
+def part_of(
+    task: Any, sealer: "codecs.encrypted.Sealer", codec: Codec, args: Any, kwargs: Any
+) -> tuple[str, str]:
+    """Return arguments of a task's signature as one encrypted text, and the mark within.
+
+    Raises:
+        EncodeError: the codec does not take one of them.
+    """
+    mark = secrets.token_hex(8)
+    return codecs.tokens.seal_part(sealer, task.name, codec.encode([mark, args, kwargs])), mark
+
+
+def opened_part(task: Any, codec: Codec, value: Any, mark: Any) -> tuple[Any, Any] | None:
+    """Return the arguments that :func:`part_of` has encrypted; None where a value is none.
+
+    Raises:
+        NoKeysError: this process has no keys.
+        EncryptedDataError: not the one that is needed.
+    """
+    if mark is None or not codecs.tokens.is_token(value):
+        return None
+    data = codecs.tokens.open_part(cipher_of(task.app), task.name, value)
+    if data is None:
+        return None
+    mark_within, args, kwargs = codec.decode(data)
+    return (args, kwargs) if mark_within == mark else None
 
 
 def sealed_part(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Return the arguments of a signature that waits, all of them encrypted.
+    """Return the arguments of a signature that waits, of a task which takes sensitive values.
 
     More may come to stand in front of them before it is sent, so nobody knows yet which of
     them is what.
@@ -28,12 +57,10 @@ def sealed_part(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     if not (args or kwargs) or _is_part(args, kwargs):
         return args, kwargs
     args, kwargs = opened_parts(task, args, kwargs)
-    mark = secrets.token_hex(8)
     with passing(ALL_IS_ENCRYPTED):
         given = [_dumped(value) for value in args]
         named = {name: _dumped(value) for name, value in kwargs.items()}
-    data = CODEC.encode([mark, given, named])
-    token = codecs.tokens.seal_part(cipher_of(task.app).sealer(), task.name, data)
+    token, mark = part_of(task, cipher_of(task.app).sealer(), CODEC, given, named)
     return (token,), {PART: mark}
 
 
@@ -51,7 +78,7 @@ def opened_parts(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     given: list[Any] = []
     named: dict[str, Any] = {}
     for value in args:
-        part = _opened_part(task, value, mark)
+        part = opened_part(task, CODEC, value, mark)
         given += [value] if part is None else part[0]
         named |= {} if part is None else part[1]
     return tuple(given), {**named, **kwargs}
@@ -59,16 +86,6 @@ def opened_parts(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
 
 def _is_part(args: Any, kwargs: Any) -> bool:
     return len(args) == 1 and codecs.tokens.is_token(args[0]) and set(kwargs) == {PART}
-
-
-def _opened_part(task: Any, value: Any, mark: str) -> tuple[Any, Any] | None:
-    if not codecs.tokens.is_token(value):
-        return None
-    data = codecs.tokens.open_part(cipher_of(task.app), task.name, value)
-    if data is None:
-        return None
-    mark_within, args, kwargs = CODEC.decode(data)
-    return (args, kwargs) if mark_within == mark else None
 
 
 def _dumped(value: Any) -> Any:

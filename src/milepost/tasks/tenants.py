@@ -24,6 +24,11 @@ def is_sealed(args: Any, kwargs: Any) -> bool:
     return not kwargs and len(args) == 1 and tokens.is_token(args[0])
 
 
+def is_part(args: Any, kwargs: Any) -> bool:
+    """Whether arguments look like those of a signature that waits, or of a job."""
+    return len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}
+
+
 def tenant_here(task: Any) -> str | None:
     """Return whose job it is that runs here; None where nobody can say, or none runs."""
     request = task.request_stack.top
@@ -54,8 +59,7 @@ def tenant_on_record(task: Any, job: Job) -> str | None:
 
 
 def _tenant_of(task: Any, args: Any, kwargs: Any, *, is_taken: bool) -> str | None:
-    is_ciphertext = len(args) == 1 and tokens.is_token(args[0]) and kwargs.keys() <= {PART}
-    if not is_ciphertext:
+    if not is_part(args, kwargs):
         # What is in the clear is refused, and leaves nothing of a tenant, unless it is taken.
         given: str | None = task.tenant_of(*args, **kwargs) if is_taken else ""
         return given

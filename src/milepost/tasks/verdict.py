@@ -131,15 +131,27 @@ def _reject(exc: Any) -> Settlement:
 
 def _autoretry_delay(task: Any, request: Any) -> float:
     """Return the longest wait that ``autoretry_for`` may choose, in seconds."""
-    backoff = float(getattr(task, "retry_backoff", False))
-    if not backoff:
+    backoff = backoff_of(task, request, full_jitter=False)
+    if backoff is None:
         given = getattr(task, "retry_kwargs", {}).get("countdown")
         return float(task.default_retry_delay if given is None else given)
-    return float(
-        get_exponential_backoff_interval(
-            factor=int(max(1.0, backoff)),
-            retries=request.retries,
-            maximum=int(getattr(task, "retry_backoff_max", 600)),
-            full_jitter=False,
-        )
+    return float(backoff)
+
+
+def backoff_of(task: Any, request: Any, *, full_jitter: bool) -> int | None:
+    """Return the seconds that ``retry_backoff`` of ``autoretry_for`` asks for; None: it does not.
+
+    Args:
+        task: the job's task.
+        request: Celery's request.
+        full_jitter: a random time up to that many seconds.
+    """
+    backoff = float(getattr(task, "retry_backoff", False))
+    if not backoff:
+        return None
+    return get_exponential_backoff_interval(
+        factor=int(max(1.0, backoff)),
+        retries=request.retries,
+        maximum=int(getattr(task, "retry_backoff_max", 600)),
+        full_jitter=full_jitter,
     )
