@@ -27,6 +27,7 @@ from milepost.errors import (
 )
 from milepost.integrations.worker import check_keys
 from milepost.tasks import message
+from milepost.tasks.sensitive import sensitive_field
 
 CANARY = "canary-4711"
 KEYS = Keyring([Key("k1", b"k" * 32, is_current=True)])
@@ -442,3 +443,25 @@ def test_copies_are_as_secret():
     for made in (copy.deepcopy(ORDER), ORDER.model_copy(deep=True), copy.copy(ORDER)):
         assert made == ORDER
         assert repr(made) == repr(ORDER)
+
+
+def test_a_model_that_waits_for_another_class_is_asked_again():
+    """What it will hold is not known yet."""
+
+    class Waiting(BaseModel):
+        order: "Later"
+
+    assert sensitive_field(Waiting) is None
+
+    class Later(BaseModel):
+        card: Sensitive[str]
+
+    Waiting.model_rebuild(_types_namespace={"Later": Later})
+    assert sensitive_field(Waiting) == "order.card"
+
+
+def test_a_model_without_any_is_known():
+    class Open(BaseModel):
+        number: int
+
+    assert [sensitive_field(Open), sensitive_field(Open)] == [None, None]

@@ -8,7 +8,13 @@ from typing import Any
 
 from milepost.errors import ConfigurationError
 from milepost.tasks.arguments import signature_of
-from milepost.tasks.sensitive import dumps_models, parts_of, sensitive_field
+from milepost.tasks.sensitive import (
+    dumps_models,
+    is_complete,
+    is_model,
+    parts_of,
+    sensitive_field,
+)
 
 ATTRIBUTE = "milepost_fields"
 """Where a task's class keeps what :func:`fields_of` has found."""
@@ -54,7 +60,7 @@ def fields_of(cls: Any) -> Fields | None:
     hints = _hints_of(inspect.unwrap(getattr(raw, "__func__", raw)))
     hints.pop("return", None)
     found = _found(cls, hints)
-    if all(_is_complete(hint) for hint in hints.values()):
+    if all(is_complete(hint) for hint in hints.values()):
         setattr(cls, ATTRIBUTE, found)
     return found
 
@@ -70,7 +76,7 @@ def _found(cls: Any, hints: Mapping[str, Any]) -> Fields | None:
         inner = _unless_none(hint)
         kind = signature.parameters[name].kind if signature is not None else None
         is_one = kind in (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
-        if not (dumps_models(cls) and is_one and _is_model(inner)):
+        if not (dumps_models(cls) and is_one and is_model(inner)):
             raise ConfigurationError(
                 f"task {_name(cls)}: {name} holds a Sensitive value that would be sent in the "
                 "clear: declare the task as a function with pydantic=True, and the argument as one "
@@ -103,22 +109,13 @@ def _unless_none(hint: Any) -> Any:
     parts = typing.get_args(hint)
     others = [part for part in parts if part is not type(None)]
     is_optional = len(parts) == 2 and len(others) == 1
-    return others[0] if is_optional and _is_model(others[0]) else hint
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and hasattr(kind, "model_fields")
-
-
-def _is_complete(hint: Any) -> bool:
-    models = (kind for _, kind in parts_of(hint) if _is_model(kind))
-    return all(kind.__pydantic_complete__ for kind in models)
+    return others[0] if is_optional and is_model(others[0]) else hint
 
 
 def _check_errors_hide(cls: Any, model: Any) -> None:
     """Refuse a model whose errors would show what it was given."""
     for _, kind in parts_of(model):
-        if not _is_model(kind) or kind.model_config.get("hide_input_in_errors"):
+        if not is_model(kind) or kind.model_config.get("hide_input_in_errors"):
             continue
         field = sensitive_field(kind)
         if field is not None:

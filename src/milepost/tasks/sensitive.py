@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar, get_args, get_origin
+from weakref import WeakSet
 
 from celery._state import get_current_worker_task
 
@@ -156,10 +157,29 @@ def without_models(
     return dumped
 
 
+_WITHOUT: WeakSet[type] = WeakSet()
+"""Models that are known to have no sensitive value: they are asked of with every job."""
+
+
 def sensitive_field(annotation: Any) -> str | None:
     """Return where in a type the first sensitive value is, at any depth, or None."""
-    found = (path for path, kind in parts_of(annotation) if is_sensitive(kind))
-    return next(found, None)
+    if is_model(annotation) and annotation in _WITHOUT:
+        return None
+    paths = (path for path, kind in parts_of(annotation) if is_sensitive(kind))
+    found = next(paths, None)
+    if found is None and is_model(annotation) and is_complete(annotation):
+        _WITHOUT.add(annotation)
+    return found
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a type is a pydantic model."""
+    return isinstance(kind, type) and hasattr(kind, "model_fields")
+
+
+def is_complete(annotation: Any) -> bool:
+    """Whether all models in a type know the types of their fields: none waits for another class."""
+    return all(kind.__pydantic_complete__ for _, kind in parts_of(annotation) if is_model(kind))
 
 
 def is_sensitive(kind: Any) -> bool:
