@@ -14,6 +14,7 @@ from celery import Celery, chain, chord, group
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deliveries import deliver
+from keyrings import Ring
 from milepost import BaseTask, CheckpointableTask, EncryptedTask, Milepost, Sensitive
 from milepost.codecs.json import JsonCodec
 from milepost.codecs.keyring import Key, Keyring
@@ -21,11 +22,13 @@ from milepost.errors import (
     ConfigurationError,
     EncodeError,
     InvalidInputError,
+    KeyUnknownError,
     NoKeysError,
     PlaintextError,
     TamperedError,
 )
 from milepost.integrations.worker import check_keys
+from milepost.model import JobStatus
 from milepost.tasks import message
 from milepost.tasks.sensitive import sensitive_field
 
@@ -313,6 +316,34 @@ def test_plaintext_from_before_is_taken_while_jobs_migrate(base):
     outcome = deliver(pay, {"card": CANARY}, job_id="k")
     assert isinstance(outcome.value, InvalidInputError)
     assert CANARY not in str(outcome.value)
+
+
+@pytest.mark.parametrize("at_first", [[Key("k2", b"2" * 32, is_current=True)], []])
+def test_a_job_whose_key_is_missing_is_parked_until_it_is_there(at_first):
+    ring = Ring(KEYS.current())
+    _, milepost, pay, seen = make_app(CheckpointableTask, keys=ring)
+    job_id = pay.delay(ORDER).id
+    stored = message.unpack(milepost.store.get(job_id).message, pay.app)
+    ring.hold(*at_first)
+    deliver(pay, *stored.args, kwargs=stored.kwargs, job_id=job_id)
+    job = milepost.jobs.get(job_id)
+    assert (job.status, seen) == (JobStatus.PAUSED, [])
+    assert job.reason.startswith("needs-key: ")
+    assert "k1" in job.reason
+    ring.hold(KEYS.current())
+    milepost.jobs.resume(job_id)
+    deliver(pay, *stored.args, kwargs=stored.kwargs, job_id=job_id)
+    assert milepost.jobs.get(job_id).status is JobStatus.SUCCEEDED
+    assert seen[0][0].card.reveal() == CANARY
+
+
+def test_a_task_that_is_not_durable_fails_without_the_key():
+    ring = Ring(KEYS.current())
+    _, _, pay, seen = make_app(BaseTask, keys=ring)
+    args, kwargs = pay.milepost_outgoing((ORDER,), {}, "j")
+    ring.hold()
+    assert isinstance(deliver(pay, *args, kwargs=kwargs, job_id="j").value, KeyUnknownError)
+    assert seen == []
 
 
 class Line(BaseModel):

@@ -13,6 +13,7 @@ _HOMES = {
     "recovery": ("Keeper", "RETRY"),
     "scope": ("EXPLICIT",),
     "steps": ("call_step",),
+    "stored": ("parked",),
     "throwaway": ("ThrowawayStore",),
     "work": ("Attempt",),
 }

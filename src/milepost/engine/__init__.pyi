@@ -8,6 +8,7 @@ from milepost.engine.plan import Plan
 from milepost.engine.recovery import RETRY, Keeper
 from milepost.engine.scope import EXPLICIT
 from milepost.engine.steps import call_step
+from milepost.engine.stored import parked
 from milepost.engine.throwaway import ThrowawayStore
 from milepost.engine.work import Attempt
 
@@ -34,6 +35,7 @@ __all__ = [
     "never",
     "outwait",
     "pace_of",
+    "parked",
     "run_attempt",
     "run_map",
 ]

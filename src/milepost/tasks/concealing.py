@@ -13,15 +13,17 @@ from typing import Any, TypeAlias
 
 from celery._state import get_current_worker_task
 
-from milepost import codecs, security
+from milepost import codecs, engine, security
 from milepost.errors import (
     EncodeError,
     EncryptedDataError,
     InvalidInputError,
+    NoKeysError,
     PlaintextError,
     TamperedError,
 )
 from milepost.runtime import cipher_of
+from milepost.tasks.current import CURRENT
 from milepost.tasks.departures import IN_ONE_TASK
 from milepost.tasks.fields import Fields, fields_of
 from milepost.tasks.fingerprint import BELOW
@@ -155,7 +157,8 @@ def delivered(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     Raises:
         PlaintextError: a sensitive value is in the clear.
         TamperedError: it was changed, or moved here from another place.
-        EncryptedDataError: its key is not here.
+        Suspend: its key is not here: the job is parked until it is.
+        NoKeysError, EncryptedDataError: the same, of a task that is not durable.
         InvalidInputError: they do not fit the models.
     """
     fields = fields_of(task)
@@ -167,7 +170,14 @@ def delivered(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return opened_parts(task, args, kwargs)
     opening = _Opening(task, str(request.id), is_delivered=True)
     passage = Passage(takes_plaintext=bool(task.accept_plaintext or request.is_eager))
-    return _each(fields, args, kwargs, functools.partial(_made, fields, opening, passage))
+    try:
+        return _each(fields, args, kwargs, functools.partial(_made, fields, opening, passage))
+    except (PlaintextError, TamperedError):
+        raise
+    except (EncryptedDataError, NoKeysError) as exc:
+        if CURRENT.get() is None:
+            raise
+        raise engine.parked(exc) from None
 
 
 def _refuse_in_one_task(task: Any) -> None:
