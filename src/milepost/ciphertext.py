@@ -8,7 +8,8 @@ HIDDEN = "***"
 """What people see who do not have the key."""
 NEEDS_KEY = "needs-key: "
 """How the reason of a job begins that is parked until its key is there."""
-_TOKEN = re.compile(r"mp1\.[A-Za-z0-9_-]{40,}")
+TOKEN = re.compile(r"mp1\.[A-Za-z0-9_-]{40,}")
+"""What an encrypted text looks like among other words."""
 _HEAD = re.compile(r"\w[\w -]{0,80}: ")
 
 
@@ -19,7 +20,7 @@ def holds_any(message: bytes) -> bool:
 
 def hide(text: str) -> str:
     """Return a text with stars in place of all ciphertext in it."""
-    return _TOKEN.sub(HIDDEN, text) if MARK in text else text
+    return TOKEN.sub(HIDDEN, text) if MARK in text else text
 
 
 def head_of(text: str) -> str:

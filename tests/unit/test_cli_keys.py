@@ -1,15 +1,20 @@
 """The commands for keys."""
 
 import json
+import pickle
 
 import pytest
-from test_encryption_rotation import fill
+from test_encryption_rotation import OLD, fill
 from test_encryption_rotation import make_app as make_encrypted_app
 
 from commands import run
-from deliveries import make_app
+from deliveries import deliver, make_app
 from milepost import CheckpointableTask
-from milepost.model import NewJob
+from milepost.codecs import tokens
+from milepost.codecs.keyring import Key
+from milepost.model import Delivery, JobStatus, NewJob, Settlement
+
+LONGER = Key("longer-id", b"l" * 32, is_current=True)
 
 
 @pytest.fixture
@@ -75,6 +80,54 @@ def test_text_of_a_user_that_only_looks_encrypted(shop, text):
     assert run(app, "keys", "verify", "--json").json["unreadable"] == []
     assert run(app, "keys", "rotate", "--here", "--json").json["unreadable"] == 0
     assert run(app, "keys", "verify", "--json").json["stale"] == 0
+
+
+@pytest.fixture
+def keeper(shop):
+    """A plain task whose job keeps the result of an encrypted one, in steps and as its own."""
+    app, _ = shop
+
+    @app.task(base=CheckpointableTask, bind=True, name="keeper", shared=False)
+    def keeper(self, given):
+        return self.step(lambda: [given, "ä"], name="kept")
+
+    sealer = app.milepost.runtime.cipher.sealer()
+    token = tokens.seal_result(sealer, tokens.Returned("j", "t", "", b"J1[1]"))
+    return app, keeper, token
+
+
+def test_what_a_plain_task_keeps_is_counted_and_renewed(shop, keeper):
+    app, task, token = keeper
+    counted = run(app, "keys", "verify", "--json").json["keys"]["old"]
+    deliver(task, token, job_id="plain")
+    found = run(app, "keys", "verify", "--json").json
+    assert found["keys"]["old"] == counted + 3  # message, step, result
+    shop[1].hold(OLD, LONGER)
+    run(app, "keys", "rotate", "--here")
+    shop[1].hold(LONGER)
+    found_then = run(app, "keys", "verify", "--json").json
+    assert found_then["keys"] == {"longer-id": found["keys"]["old"]}
+    assert (found_then["stale"], found_then["unreadable"]) == (0, [])
+    for kept, other in (
+        app.milepost.jobs.result("plain"),
+        app.milepost.jobs.checkpoint("plain")["steps"]["kept"],
+    ):
+        assert (app.milepost.jobs.open(kept), other) == ([1], "ä")
+
+
+def test_bytes_of_another_codec_stay_as_long_as_they_are(shop, keeper):
+    """A length may stand in them: what cannot be exchanged stays, and stays counted."""
+    app, _, token = keeper
+    data = pickle.dumps([token])
+    store = app.milepost.store
+    store.create(NewJob("other", "keeper", b""))
+    lease = store.claim(Delivery("other", "keeper"), "w:1", 60.0).lease
+    store.settle(lease, Settlement(JobStatus.SUCCEEDED, result=data))
+    shop[1].hold(OLD, LONGER)
+    run(app, "keys", "rotate", "--here")
+    assert store.get("other").result == data
+    found = run(app, "keys", "verify", "--json").json
+    assert (found["keys"]["old"], found["stale"]) == (1, 0)
 
 
 def test_a_damaged_message_is_named_and_stops_nothing(shop):

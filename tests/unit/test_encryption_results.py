@@ -7,7 +7,7 @@ import pytest
 from deliveries import deliver, make_app
 from milepost import EncryptedTask
 from milepost.codecs.keyring import Key, Keyring
-from milepost.errors import JobFailedError, PlaintextError, TamperedError
+from milepost.errors import EncryptedFailureError, JobFailedError, PlaintextError, TamperedError
 from milepost.model import Swap
 
 
@@ -82,6 +82,35 @@ def test_another_job_s_failure(app):
     with pytest.raises(TamperedError):
         app.tasks["pay"].AsyncResult("A").get(timeout=1)
     with pytest.raises(JobFailedError, match="not this one"):
+        app.tasks["pay"].AsyncResult("C").get(timeout=1)
+
+
+def forge(app, job, failure):
+    """Put a failure into the result backend, as somebody who has no key."""
+    backend = app.backend
+    entry = {"result": backend.prepare_exception(failure), "status": "FAILURE", "task_id": job}
+    put_entry(app, job, entry)
+
+
+def test_a_failure_in_the_clear(app):
+    forge(app, "C", EncryptedFailureError("C", "pay", "ValueError", "pay Bob"))
+    result = app.tasks["pay"].AsyncResult("C")
+    with pytest.raises(PlaintextError, match="C: error"):
+        result.get(timeout=1)
+    with pytest.raises(PlaintextError):
+        app.milepost.jobs.open(EncryptedFailureError("C", "pay", "ValueError", "pay Bob"))
+    app.tasks["pay"].accept_plaintext = True
+    with pytest.raises(JobFailedError, match="ValueError: pay Bob"):
+        result.get(timeout=1)
+
+
+def test_the_class_of_a_failure_is_bound_to_its_words(app):
+    run(app, "pay", "C", "tell")
+    with pytest.raises(JobFailedError, match="ValueError: not this one"):
+        app.tasks["pay"].AsyncResult("C").get(timeout=1)
+    sealed = app.backend.get_result("C")
+    forge(app, "C", EncryptedFailureError("C", "pay", "KeyError", sealed.text))
+    with pytest.raises(JobFailedError, match=r"KeyError: \*\*\*"):
         app.tasks["pay"].AsyncResult("C").get(timeout=1)
 
 

@@ -9,7 +9,7 @@ from milepost.codecs.encrypted import Cipher, is_record
 from milepost.codecs.keyring import Key, Keyring
 from milepost.engine.endings import Completed, Stopped
 from milepost.errors import PlaintextError, TamperedError, ValueTooLargeError
-from milepost.model import Delta, JobStatus, Progress, Settlement, Signal
+from milepost.model import Delivery, Delta, JobStatus, NewJob, Progress, Settlement, Signal, Swap
 from milepost.stores.memory import MemoryStore
 from milepost.stores.sealed import NAMES, readable, result_of, sealed
 from milepost.testing import FakeClock
@@ -167,6 +167,53 @@ def test_errors_and_reasons_are_ciphertext():
     assert bench.job.history[-1].note == "ValueError: ***"
     assert readable(bench.job, cipher()).error == f"ValueError: {CANARY}"
     assert readable(bench.job, cipher(OLD)).error == "ValueError: ***"
+
+
+@pytest.fixture
+def failed():
+    """A store with a job that has an error, a reason and a progress message."""
+    inner = MemoryStore(FakeClock())
+    store = sealed(inner, cipher(), "task")
+    store.create(NewJob("job", "task", b""))
+    lease = store.claim(Delivery("job", "task"), "w:1", 60.0).lease
+    end = Settlement(JobStatus.FAILED, "stopped: by Ann", error="ValueError: 3")
+    store.settle(lease, replace(end, delta=Delta({}, (), Progress(1, 2, "at work"))))
+    return inner
+
+
+def texts(inner, *, accept_plaintext=False, **changes):
+    """Return a job's texts as its task's store shows them, once somebody has changed them."""
+    job = inner.get("job")
+    before = {"error": job.error, "reason": job.reason, "doing": job.progress.message}
+    swaps = [Swap(name, before[name], after, of_record=True) for name, after in changes.items()]
+    inner.exchange("job", swaps)
+    shown = sealed(inner, cipher(), "task", accept_plaintext=accept_plaintext).get("job")
+    return shown.error, shown.reason, shown.progress.message
+
+
+def test_each_text_opens_as_itself_only(failed):
+    assert texts(failed) == ("ValueError: 3", "stopped: by Ann", "at work")
+    job = failed.get("job")
+    words = job.error.removeprefix("ValueError: ")
+    moved = texts(failed, error=job.reason, reason=f"stopped: {words}", doing=words)
+    assert moved == ("stopped: ***", "stopped: ***", "***")
+
+
+def test_the_class_of_an_error_is_bound_to_its_words(failed):
+    words = failed.get("job").error.removeprefix("ValueError: ")
+    assert texts(failed, error=f"KeyError: {words}")[0] == "KeyError: ***"
+    assert texts(failed, error=words)[0] == "***"
+
+
+def test_texts_in_the_clear_are_not_shown_but_for_our_own_words(failed):
+    forged = {"error": "ValueError: pay Bob", "doing": "pay Bob"}
+    assert texts(failed, **forged) == ("ValueError: ***", "stopped: by Ann", "***")
+    assert texts(failed, accept_plaintext=True)[::2] == ("ValueError: pay Bob", "pay Bob")
+    quoting = f"pay {failed.get('job').reason.removeprefix('stopped: ')}"
+    assert texts(failed, doing=quoting)[2] == "***"
+    ended = "its process died: signal 9"  # by a keeper, which has no key
+    assert texts(failed, error=ended, reason=ended)[:2] == (ended, ended)
+    assert texts(failed, error="cancelled by force")[0] == "cancelled by force"
 
 
 def test_a_misfit_does_not_tell_names():

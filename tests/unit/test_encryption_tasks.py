@@ -228,7 +228,7 @@ def test_somebody_elses_ciphertext_is_not_opened_for_him(app):
     assert task.apply((part,), other_mark).get() == [[part], {}]
     keys = Keyring([Key("k9", b"9" * 32, is_current=True)])
     unknown = Milepost(Celery("other", set_as_current=False), store="memory://", keys=keys)
-    foreign = tokens.seal_text(unknown.runtime.cipher.sealer(), "j", "t", "E: x")[3:]
+    foreign = tokens.seal_part(unknown.runtime.cipher.sealer(), "t", b"x")
     assert task.apply((foreign,)).get() == [[foreign], {}]
     own = tokens.seal_call(sealer, "another-job", task.name, b"x")
     assert task.apply((own,)).get() == [[own], {}]

@@ -5,6 +5,8 @@ from milepost.face import face
 _HOMES = {
     "encrypted": ("Cipher", "is_record"),
     "keyring": ("KeyProvider", "Source", "open_keys"),
+    "places": ("places",),
+    "texts": ("texts",),
     "tokens": ("tokens",),
 }
 

@@ -1,3 +1,5 @@
+from milepost.codecs import places as places
+from milepost.codecs import texts as texts
 from milepost.codecs import tokens as tokens
 from milepost.codecs.encrypted import Cipher, is_record
 from milepost.codecs.keyring import KeyProvider, Source, open_keys
@@ -8,5 +10,7 @@ __all__ = [
     "Source",
     "is_record",
     "open_keys",
+    "places",
+    "texts",
     "tokens",
 ]

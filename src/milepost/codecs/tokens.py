@@ -1,28 +1,16 @@
 """Encrypted texts: what stands in for a value where Celery, a record or a log wants text.
 
-Six kinds, each of which opens only as what it is:
-
-* ``call``: the arguments of one job, bound to its id and task;
-* ``part``: arguments of a signature that is no job yet, bound to the task;
-* ``sensitive``: one value among arguments that are else in the clear, bound as they are;
-* ``result``: what a job returned. It tells, once opened, whose it is;
-* ``state``: the same of what a job has told on its way (``update_state``);
-* ``text``: the words of an error, a reason or a progress, bound to the job.
+Each opens only as what it is; see :mod:`.places`.
 """
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from milepost.ciphertext import HIDDEN, MARK, NEEDS_KEY, head_of
+from milepost.ciphertext import MARK
+from milepost.codecs import places
 from milepost.codecs.encrypted import Cipher, Sealer, as_text, from_text, is_whole, key_id_of
-from milepost.errors import EncryptedDataError, PlaintextError, TamperedError
-
-
-def place_of(*parts: str) -> bytes:
-    """Return a place in bytes that no other place has."""
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+from milepost.errors import PlaintextError, TamperedError
 
 
 def is_token(value: Any) -> bool:
@@ -39,7 +27,7 @@ def key_id_in(token: str) -> str:
 
 def seal_call(sealer: Sealer, job_id: str, task: str, data: bytes) -> str:
     """Return the arguments of a job as text."""
-    return token_of(sealer.seal(place_of("call", job_id, task), data))
+    return token_of(sealer.seal(places.call(job_id, task), data))
 
 
 def open_call(cipher: Cipher, job_id: str, task: str, token: Any) -> bytes:
@@ -49,12 +37,12 @@ def open_call(cipher: Cipher, job_id: str, task: str, token: Any) -> bytes:
         EncryptedDataError: it cannot be read, or is of another job.
     """
     name = f"{job_id}: arguments"
-    return cipher.open(place_of("call", job_id, task), _record(token, name), name).data
+    return cipher.open(places.call(job_id, task), _record(token, name), name).data
 
 
 def seal_part(sealer: Sealer, task: str, data: bytes) -> str:
     """Return arguments of a signature as text."""
-    return token_of(sealer.seal(place_of("part", task), data))
+    return token_of(sealer.seal(places.part(task), data))
 
 
 def open_part(cipher: Cipher, task: str, token: str) -> bytes | None:
@@ -63,12 +51,12 @@ def open_part(cipher: Cipher, task: str, token: str) -> bytes | None:
     Raises:
         EncryptedDataError: its key is not here.
     """
-    return _open_if(cipher, place_of("part", task), token)
+    return _open_if(cipher, places.part(task), token)
 
 
 def seal_value(sealer: Sealer, job_id: str, task: str, data: bytes) -> str:
     """Return one sensitive value among the arguments of a job as text."""
-    return token_of(sealer.seal(place_of("sensitive", job_id, task), data))
+    return token_of(sealer.seal(places.sensitive(job_id, task), data))
 
 
 def open_value(cipher: Cipher, job_id: str, task: str, token: str) -> bytes:
@@ -78,7 +66,7 @@ def open_value(cipher: Cipher, job_id: str, task: str, token: str) -> bytes:
         EncryptedDataError: it cannot be read, or is of another job.
     """
     name = f"{job_id}: sensitive value"
-    return cipher.open(place_of("sensitive", job_id, task), _record(token, name), name).data
+    return cipher.open(places.sensitive(job_id, task), _record(token, name), name).data
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ class Returned:
 def seal_result(sealer: Sealer, returned: Returned, *, is_final: bool = True) -> str:
     """Return a result as text, or what a job tells on its way."""
     whose = json.dumps([returned.job_id, returned.task, returned.group]).encode()
-    place = place_of("result" if is_final else "state")
+    place = places.returned() if is_final else places.told()
     return token_of(sealer.seal(place, whose + b"\n" + returned.data))
 
 
@@ -111,47 +99,12 @@ def open_result(cipher: Cipher, token: str, *, is_final: bool = True) -> Returne
     Raises:
         EncryptedDataError: its key is not here.
     """
-    data = _open_if(cipher, place_of("result" if is_final else "state"), token)
+    data = _open_if(cipher, places.returned() if is_final else places.told(), token)
     if data is None:
         return None
     whose, _, value = data.partition(b"\n")
     job_id, task, group = json.loads(whose)
     return Returned(job_id, task, group, value)
-
-
-def seal_text(sealer: Sealer | None, job_id: str, task: str, text: str) -> str:
-    """Return words of an error or a reason with all that a user may have written encrypted.
-
-    A reason without a colon is one of milepost's own; so is what follows NEEDS_KEY.
-    """
-    if ":" not in text or text.startswith(NEEDS_KEY):
-        return text
-    head = head_of(text)
-    return head + seal_words(sealer, job_id, task, text[len(head) :])
-
-
-def seal_words(sealer: Sealer | None, job_id: str, task: str, words: str) -> str:
-    """Return words, encrypted; stars where there is nothing to encrypt them with."""
-    if sealer is None or not words:
-        return HIDDEN if words else ""
-    data = words.encode("utf-8", "surrogatepass")
-    return token_of(sealer.seal(place_of("text", job_id, task), data))
-
-
-def open_text(cipher: Cipher | None, job_id: str, task: str, text: str) -> str:
-    """Return the words in what :func:`seal_text` returned; stars in place of what is unreadable."""
-    head, mark, _ = text.partition(MARK)
-    if not mark:
-        return text
-    token = text[len(head) :]
-    try:
-        if cipher is None:
-            return head + HIDDEN
-        name = f"{job_id}: text"
-        words = cipher.open(place_of("text", job_id, task), _record(token, name), name).data
-    except EncryptedDataError:
-        return head + HIDDEN
-    return head + words.decode("utf-8", "surrogatepass")
 
 
 def token_of(record: bytes) -> str:

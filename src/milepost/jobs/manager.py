@@ -79,7 +79,7 @@ class CeleryJobManager(JobReader):
         job, is_new = self._created(task, payload, *facts, principal, **options)
         if not is_new:
             self._gate.check_job(principal, Action.SEE, job)
-        return self._shown(job)
+        return self.shown(job)
 
     def create_job(
         self, job_type: str, payload: Mapping[str, Any] | None = None, **options: Any
@@ -100,7 +100,7 @@ class CeleryJobManager(JobReader):
         job = self._runtime.store.signal(job_id, Signal.PAUSE, by=by)
         if job.status is JobStatus.PAUSED:
             self._sender.tell_paused(job)
-        return self._shown(job)
+        return self.shown(job)
 
     def resume(
         self, job_id: str, *, by: str = "", principal: Who = None, budget: Budget | None = None
@@ -126,12 +126,12 @@ class CeleryJobManager(JobReader):
         job = store.get(job_id)
         refuse_elsewhere(job)
         if budget is None:
-            job = store.resume(job_id, by=by)
+            job = self.shown(store.resume(job_id, by=by))
         else:
             job = resume_with(self._runtime_to_write, job, budget, by)
         if self._sender.send_due(job):
             self._sender.tell_resumed(job)
-        return self._shown(job)
+        return job
 
     def cancel(
         self, job_id: str, *, force: bool = False, by: str = "", principal: Who = None
@@ -153,7 +153,7 @@ class CeleryJobManager(JobReader):
         job = self._runtime.store.signal(job_id, Signal.CANCEL, by=by, force=force)
         if job.status is JobStatus.CANCELLED and job.worker is None:
             self._sender.tell_cancelled(job)
-        return self._shown(job)
+        return self.shown(job)
 
     def wake(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Start a job now that waits for its moment: an ETA, a retry's countdown, a snooze.
@@ -165,7 +165,7 @@ class CeleryJobManager(JobReader):
         by = self._allowed(principal, Action.WAKE, job_id, by)
         job = self._runtime.store.wake(job_id, by=by)
         self._sender.send_due(job)
-        return self._shown(job)
+        return self.shown(job)
 
     def retry(self, job_id: str, *, by: str = "", principal: Who = None) -> Job:
         """Let a job that has failed or was cancelled go on from its checkpoint.
@@ -176,7 +176,7 @@ class CeleryJobManager(JobReader):
                 has it.
         """
         by = self._allowed(principal, Action.RETRY, job_id, by)
-        return self._shown(self._sender.reopen(job_id, Act.RETRY, (), by))
+        return self.shown(self._sender.reopen(job_id, Act.RETRY, (), by))
 
     def restart(
         self, job_id: str, *, from_start: bool = True, by: str = "", principal: Who = None
@@ -198,7 +198,7 @@ class CeleryJobManager(JobReader):
         store = self._runtime_for(self._runtime.store.get(job_id)).store
         fields = store.load(job_id)
         drop = without_books(fields) if from_start else without_loops(fields)
-        return self._shown(self._sender.reopen(job_id, Act.RESTART, drop, by, store))
+        return self._sender.reopen(job_id, Act.RESTART, drop, by, store)
 
     def bulk(
         self,

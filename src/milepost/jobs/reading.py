@@ -61,9 +61,9 @@ class JobReader:
         return self.report(self.get(job_id, principal=principal))
 
     def report(self, job: Job) -> JobReport:
-        """Say how a job is doing whose record was just read."""
+        """Say how a job is doing whose record was just read here."""
         stalled_after = self._runtime.settings.stalled_after
-        return report_on(self._shown(job), stalled_after, self._gate.type_of(job).name)
+        return report_on(job, stalled_after, self._gate.type_of(job).name)
 
     def find(
         self,
@@ -99,7 +99,7 @@ class JobReader:
         page = self._runtime.store.find(
             Query(statuses_of(status), task, owner, moment_of(since), limit, cursor)
         )
-        return replace(page, jobs=tuple(map(self._shown, page.jobs)))
+        return replace(page, jobs=tuple(map(self.shown, page.jobs)))
 
     def find_all(self, **wanted: Any) -> Iterator[Job]:
         """Yield every job that :meth:`find` finds, page by page."""
@@ -240,14 +240,18 @@ class JobReader:
         """Return the record of a job that somebody may look at."""
         job = self._runtime.store.get(job_id)
         self._gate.check_job(principal, action, job)
-        return self._shown(job)
+        return self.shown(job)
 
     def _looked_at(self, job_id: str) -> Job:
-        return self._shown(self._runtime.store.get(job_id))
+        return self.shown(self._runtime.store.get(job_id))
 
-    def _shown(self, job: Job) -> Job:
-        """Return a record as who has the key may see it; others see stars."""
-        return readable(job, self._runtime.cipher)
+    def shown(self, job: Job) -> Job:
+        """Return a record that the store has given as who has the key may see it.
+
+        Others see stars. All that this manager returns was made so already.
+        """
+        allowed = takes_plaintext(self._app.tasks.get(job.task))
+        return readable(job, self._runtime.cipher, takes_plaintext=allowed)
 
     def _runtime_for(self, job: Job) -> Runtime:
         task = self._app.tasks.get(job.task)

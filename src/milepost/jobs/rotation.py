@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost.ciphertext import MARK
-from milepost.codecs import tokens
+from milepost.ciphertext import MARK, TOKEN, head_of
+from milepost.codecs import places, tokens
 from milepost.codecs.encrypted import Cipher, is_record
+from milepost.codecs.json import HEAD as JSON
+from milepost.codecs.places import Words
+from milepost.codecs.texts import is_sealed
 from milepost.errors import (
     EncryptedDataError,
     JobNotFoundError,
@@ -29,6 +32,7 @@ from milepost.tasks.checkpointable import CheckpointableTask
 
 NAME = "milepost.rotate_keys"
 PAGE = 200
+TEXTS = {"error": Words.ERROR, "reason": Words.REASON, "doing": Words.PROGRESS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,16 @@ class Surveyor:
         self.by_key: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
 
-    def renewed(self, record: bytes, places: Iterable[bytes]) -> bytes | None:
-        """Return a record under its tenant's current key; None where it is, or is unreadable."""
+    def renewed(self, record: bytes, *where: bytes) -> bytes | None:
+        """Return a record under its tenant's current key; None where it is, or is unreadable.
+
+        Args:
+            record: what was found.
+            where: the places it may be in.
+        """
         cipher, name = self._cipher, f"{self._job.id}: value"
         trouble: EncryptedDataError | NoKeysError | None = None
-        for place in places:
+        for place in where:
             try:
                 found = cipher.open(place, record, name)
                 self.by_key[found.key_id] += 1
@@ -82,13 +91,37 @@ class Surveyor:
             self.unreadable[f"{type(trouble).__name__} {trouble.key_id}".rstrip()] += 1
         return None
 
-    def renewed_text(self, text: str, task: str) -> str:
-        """Return a text whose ciphertext, if it has any, is under the current key."""
-        head, mark, rest = text.partition(MARK)
-        if not mark or not tokens.is_token(mark + rest):
+    def renewed_kept(self, data: bytes, place: bytes) -> bytes | None:
+        """Return a field, or a result, renewed; None where there is nothing to renew."""
+        return self.renewed(data, place) if is_record(data) else self.renewed_within(data)
+
+    def renewed_token(self, token: str, *where: bytes) -> str:
+        """Return an encrypted text under the current key; any other text as it is."""
+        if not tokens.is_token(token):
+            return token
+        after = self.renewed(tokens.record_in(token), *where)
+        return token if after is None else tokens.token_of(after)
+
+    def renewed_words(self, what: Words, text: str) -> str:
+        """Return a text of the job with its words under the current key."""
+        if not is_sealed(text):
             return text
-        after = self.renewed(tokens.record_in(mark + rest), self._places(task))
-        return text if after is None else head + tokens.token_of(after)
+        head = head_of(text)
+        place = places.words(what, self._job.id, self._job.task, head)
+        return head + self.renewed_token(text[len(head) :], place)
+
+    def renewed_within(self, data: bytes) -> bytes | None:
+        """Return bytes of a plain task with results of encrypted ones in them renewed.
+
+        None where there are none, or where the form of the bytes may not bear other lengths.
+        """
+        if MARK.encode() not in data:
+            return None
+        where = places.returned(), places.told()
+        text = data.decode("latin-1")  # which has a character for each byte
+        after = TOKEN.sub(lambda found: self.renewed_token(found[0], *where), text)
+        fits = len(after) == len(text) or data.startswith(JSON)
+        return after.encode("latin-1") if fits and after != text else None
 
     def renewed_message(self, packed: bytes) -> bytes | None:
         """Return a job's message with all ciphertext in it renewed; None if it may not be read."""
@@ -106,7 +139,7 @@ class Surveyor:
     def renewed_signature(self, found: Any, task: str) -> Any:
         """Return a signature, or a part of one, with all ciphertext in it renewed."""
         if isinstance(found, str):
-            return self.renewed_text(found, task) if found.startswith(MARK) else found
+            return self.renewed_token(found, *self._places(task))
         if isinstance(found, list | tuple):
             return type(found)([self.renewed_signature(one, task) for one in found])
         if isinstance(found, dict):
@@ -114,12 +147,10 @@ class Surveyor:
             return {name: self.renewed_signature(one, task) for name, one in found.items()}
         return found
 
-    def _places(self, task: str) -> Iterator[bytes]:
-        yield tokens.place_of("call", self._job.id, task)
-        yield tokens.place_of("part", task)
-        yield tokens.place_of("sensitive", self._job.id, task)
-        yield tokens.place_of("text", self._job.id, task)
-        yield tokens.place_of("result")
+    def _places(self, task: str) -> tuple[bytes, ...]:
+        job_id = self._job.id
+        own = places.call(job_id, task), places.part(task), places.sensitive(job_id, task)
+        return *own, places.returned()
 
 
 def survey(cipher: Cipher, store: Store, job: Job, *, allow_pickle: bool = False) -> Survey:
@@ -138,12 +169,11 @@ def survey(cipher: Cipher, store: Store, job: Job, *, allow_pickle: bool = False
             after = _renewed_part(surveyor, job, name, before)
             if after is not None and after != before:
                 swaps.append(Swap(name, before, after, of_record=True))
-    place = tokens.place_of("field", job.id, job.task)
+    place = places.field(job.id, job.task)
     for name, data in store.load(job.id).items():
-        if is_record(data):
-            after = surveyor.renewed(data, (place + name.encode("utf-8", "surrogatepass"),))
-            if after is not None:
-                swaps.append(Swap(name, data, after))
+        after = surveyor.renewed_kept(data, place + name.encode("utf-8", "surrogatepass"))
+        if after is not None:
+            swaps.append(Swap(name, data, after))
     # The key to the names last: until then every value is as good as before.
     swaps.sort(key=lambda swap: swap.name == NAMES)
     return Survey(tuple(swaps), surveyor.by_key, surveyor.unreadable)
@@ -155,9 +185,8 @@ def _renewed_part(surveyor: Surveyor, job: Job, name: str, before: Any) -> Any:
             return None
         return surveyor.renewed_message(before)
     if name == "result":
-        place = tokens.place_of("value", job.id, job.task)
-        return surveyor.renewed(before, (place,)) if is_record(before) else None
-    return surveyor.renewed_text(before, job.task)
+        return surveyor.renewed_kept(before, places.result(job.id, job.task))
+    return surveyor.renewed_words(TEXTS[name], before)
 
 
 def _survey(runtime: Runtime, cipher: Cipher, job: Job) -> Survey:

@@ -257,7 +257,7 @@ class JobRouter:
 
     def _report(self, manager: JobManager, native: str, job: Job | None) -> JobReport:
         if job is not None:
-            return self._jobs.report(job)
+            return self._jobs.report(self._jobs.shown(job))
         return replace(manager.get_job_status(native), engine=Engine.LEGACY)
 
     def _find(self, job_id: str) -> tuple[JobManager, str, Job | None]:

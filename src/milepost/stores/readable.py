@@ -2,24 +2,59 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from milepost import codecs
+from milepost.ciphertext import HIDDEN, MARK, head_of
 from milepost.errors import NoKeysError, PlaintextError
 from milepost.model import Job
 
 
-def readable(job: Job, cipher: "codecs.Cipher | None") -> Job:
-    """Return a record with its texts decrypted, and stars where that cannot be."""
-    error, reason, words = job.error, job.reason, job.progress.message
-    shown_of = partial(codecs.tokens.open_text, cipher, job.id, job.task)
-    changes: dict[str, Any] = {}
-    for name, text in (("error", error), ("reason", reason)):
-        if text is not None and (shown := shown_of(text)) != text:
-            changes[name] = shown
-    if (shown := shown_of(words)) != words:
-        changes["progress"] = replace(job.progress, message=shown)
-    return replace(job, **changes) if changes else job
+def readable(job: Job, cipher: "codecs.Cipher | None", *, takes_plaintext: bool = True) -> Job:
+    """Return a record with its texts decrypted, and stars where that cannot be.
+
+    Args:
+        job: its record.
+        cipher: the application's.
+        takes_plaintext: whether its texts may be in the clear; else stars take the place of
+            those that are, but for words of milepost's own.
+    """
+    message = job.progress.message
+    if takes_plaintext and not any(MARK in t for t in (job.error, job.reason, message) if t):
+        return job  # and no module for ciphers is loaded
+    words = codecs.places.Words
+    shown = partial(_shown, cipher, job, takes_plaintext)
+    return replace(
+        job,
+        error=shown(words.ERROR, job.error),
+        reason=shown(words.REASON, job.reason),
+        progress=replace(job.progress, message=shown(words.PROGRESS, message) or ""),
+    )
+
+
+def _shown(
+    cipher: "codecs.Cipher | None",
+    job: Job,
+    takes_plaintext: bool,
+    what: "codecs.places.Words",
+    text: str | None,
+) -> str | None:
+    texts = codecs.texts
+    if not text:
+        return text
+    if takes_plaintext or texts.is_sealed(text) or _is_our_own(job, what, text):
+        return texts.open_text(cipher, what, job.id, job.task, text)
+    return head_of(text) + HIDDEN
+
+
+def _is_our_own(job: Job, what: "codecs.places.Words", text: str) -> bool:
+    """Whether a text may be in the clear, as one in words of milepost's own.
+
+    A job that a keeper has ended has its reason for an error.
+    """
+    words = codecs.places.Words
+    if what is words.ERROR:
+        return text == job.reason or codecs.texts.is_our_own(text)
+    return what is words.REASON
 
 
 def result_of(
@@ -44,4 +79,4 @@ def result_of(
         return job.result
     if cipher is None:
         raise NoKeysError(name)
-    return cipher.open(codecs.tokens.place_of("value", job.id, job.task), job.result, name).data
+    return cipher.open(codecs.places.result(job.id, job.task), job.result, name).data

@@ -13,8 +13,10 @@ from hashlib import blake2s
 from os import urandom
 from typing import Any
 
+from milepost.codecs import places
 from milepost.codecs.encrypted import HEAD, Cipher, Sealer, is_record, key_id_of
-from milepost.codecs.tokens import place_of, seal_text, seal_words
+from milepost.codecs.places import Words
+from milepost.codecs.texts import seal_text, seal_words
 from milepost.documents import Documents
 from milepost.errors import EncryptedDataError, NoKeysError, PlaintextError, TamperedError
 from milepost.history import Act
@@ -171,22 +173,25 @@ class SealedStore:
         return signal
 
     def settle(self, lease: Lease, settlement: Settlement) -> None:
-        job_id, task = lease.job_id, self._task
-        sealer = self._sealer_or_none()
-        error, reason = settlement.error, settlement.reason
+        job_id = lease.job_id
         sealed = replace(
             settlement,
-            error=None if error is None else seal_text(sealer, job_id, task, error),
-            reason=None if reason is None else seal_text(sealer, job_id, task, reason),
+            error=self._sealed_text(Words.ERROR, job_id, settlement.error),
+            reason=self._sealed_text(Words.REASON, job_id, settlement.reason),
             delta=self._sealed(lease, settlement.delta),
         )
         if settlement.result is not None:
-            place = place_of("value", job_id, task)
+            place = places.result(job_id, self._task)
             result = self._current().seal(place, settlement.result, lease.fence)
             sealed = replace(sealed, result=result)
         self._inner.settle(lease, sealed)
 
     # -- sealing ---------------------------------------------------------------------------
+
+    def _sealed_text(self, what: Words, job_id: str, text: str | None) -> str | None:
+        if text is None:
+            return None
+        return seal_text(self._sealer_or_none(), what, job_id, self._task, text)
 
     def _sealed(self, lease: Lease, delta: Delta) -> Delta:
         names = self._names_of(lease.job_id)
@@ -196,8 +201,8 @@ class SealedStore:
         if writes:
             writes = self._sealed_fields(names, writes, lease.fence)
         if progress is not None and progress.message:
-            sealer = self._sealer_or_none()
-            words = seal_words(sealer, lease.job_id, self._task, progress.message)
+            place = places.words(Words.PROGRESS, lease.job_id, self._task)
+            words = seal_words(self._sealer_or_none(), place, progress.message)
             progress = replace(progress, message=words)
         return Delta(writes, deletes, progress)
 
@@ -222,7 +227,7 @@ class SealedStore:
         return found
 
     def _place(self, job_id: str) -> bytes:
-        return place_of("field", job_id, self._task)
+        return places.field(job_id, self._task)
 
     def _current(self) -> Sealer:
         # Asked for each time: a job of two days must not go on with a key that was rotated.
@@ -236,7 +241,7 @@ class SealedStore:
             return None
 
     def _shown(self, job: Job) -> Job:
-        shown = readable(job, self._cipher)
+        shown = readable(job, self._cipher, takes_plaintext=self._accepts)
         try:
             result = result_of(job, self._cipher, takes_plaintext=self._accepts)
         except PlaintextError:

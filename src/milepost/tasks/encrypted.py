@@ -5,8 +5,9 @@ import uuid
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from milepost.ciphertext import HIDDEN, NEEDS_KEY, head_of
+from milepost.ciphertext import HIDDEN, head_of
 from milepost.codecs import tokens
+from milepost.codecs.texts import is_our_own
 from milepost.errors import EncryptedDataError, EncryptedFailureError
 from milepost.model import Job
 from milepost.runtime import Runtime, cipher_of
@@ -232,7 +233,7 @@ class EncryptedTask(CheckpointableTask):
 
     def milepost_told(self, words: str) -> str:
         """Return what others than the job's record may be told of a reason."""
-        if ":" not in words or words.startswith(NEEDS_KEY):
+        if is_our_own(words):
             return words
         return head_of(words) + HIDDEN
 

@@ -5,9 +5,12 @@ from typing import Any
 from celery.result import AsyncResult
 from celery.states import SUCCESS
 
+from milepost.ciphertext import HIDDEN
 from milepost.codec import Codec
-from milepost.codecs import tokens
+from milepost.codecs import places, tokens
+from milepost.codecs.encrypted import Sealer
 from milepost.codecs.json import JsonCodec
+from milepost.codecs.texts import open_words, seal_words
 from milepost.errors import EncryptedFailureError, JobFailedError, PlaintextError, TamperedError
 from milepost.runtime import cipher_of
 
@@ -49,9 +52,39 @@ def codec_of(app: Any, task: Any) -> Codec:
     return codec
 
 
+def sealed_failure(
+    sealer: Sealer, job_id: str, task: str, kind: str, words: str
+) -> EncryptedFailureError:
+    """Return what Celery is told of the error of an encrypted task.
+
+    Args:
+        sealer: encrypts.
+        job_id: the job that has failed.
+        task: the name of its task.
+        kind: the name of the error's class, which stays in the clear.
+        words: its text.
+    """
+    place = places.words(places.Words.FAILURE, job_id, task, kind)
+    return EncryptedFailureError(job_id, task, kind, seal_words(sealer, place, words))
+
+
 def _revealed_failure(app: Any, failure: EncryptedFailureError) -> JobFailedError:
-    text = tokens.open_text(cipher_of(app), failure.job_id, failure.task, failure.text)
-    return JobFailedError(failure.job_id, f"{failure.kind}: {text}")
+    """Return the error that :func:`sealed_failure` was given.
+
+    Raises:
+        PlaintextError: its text is in the clear, and its task does not take such.
+    """
+    job_id, task, kind, words = failure.job_id, failure.task, failure.kind, failure.text
+    if tokens.is_token(words):
+        place = places.words(places.Words.FAILURE, job_id, task, kind)
+        words = open_words(cipher_of(app), place, words)
+    elif words not in ("", HIDDEN) and not _takes_plaintext(app, task):
+        raise PlaintextError(f"{job_id}: error")
+    return JobFailedError(job_id, f"{kind}: {words}")
+
+
+def _takes_plaintext(app: Any, task: str) -> bool:
+    return bool(getattr(app.tasks.get(task), "accept_plaintext", False))
 
 
 class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
@@ -117,6 +150,5 @@ class EncryptedResult(AsyncResult):  # type: ignore[type-arg]
 
     def _check_plain(self, is_final: bool) -> None:
         """Refuse a result in the clear; a state may have words of Celery's own."""
-        task = self.app.tasks.get(self._task_name or "")
-        if is_final and not getattr(task, "accept_plaintext", False):
+        if is_final and not _takes_plaintext(self.app, self._task_name or ""):
             raise PlaintextError(f"{self.id}: result")

@@ -32,7 +32,7 @@ from milepost.tasks.current import CURRENT
 from milepost.tasks.departures import IN_ONE_TASK, check_followers
 from milepost.tasks.disguises import Again, disguised, retry
 from milepost.tasks.fingerprint import BELOW
-from milepost.tasks.revealed import codec_of, decoded
+from milepost.tasks.revealed import codec_of, decoded, sealed_failure
 from milepost.tasks.tenants import is_sealed, sealer_for, sealer_here
 from milepost.tasks.verdict import describe
 
@@ -201,9 +201,7 @@ def sealed_state(task: Any, job_id: str | None, state: Any, meta: Any) -> Any:
         raise
     if state not in EXCEPTION_STATES:
         return _told(task, sealer, job_id, meta, is_final=state == SUCCESS)
-    kind, words = _error_in(meta)
-    text = tokens.seal_words(sealer, job_id or "", task.name, words)
-    return EncryptedFailureError(job_id or "", task.name, kind, text)
+    return sealed_failure(sealer, job_id or "", task.name, *_error_in(meta))
 
 
 def _error_in(meta: Any) -> tuple[str, str]:
@@ -265,11 +263,10 @@ def _said(task: Any, request: Any, exc: Any) -> EncryptedFailureError:
     """Return an error that says what another one said, in ciphertext."""
     kind = type(exc).__name__
     try:
-        text = describe(exc)[len(kind) + 2 :]
-        text = tokens.seal_words(sealer_here(task), request.id, task.name, text)
+        words = describe(exc)[len(kind) + 2 :]
+        return sealed_failure(sealer_here(task), request.id, task.name, kind, words)
     except Exception:  # no key, or an exception that cannot even say what it is
-        text = HIDDEN
-    return EncryptedFailureError(request.id, task.name, kind, text)
+        return EncryptedFailureError(request.id, task.name, kind, HIDDEN)
 
 
 def of_the_canvas(app: Any, value: Any, parent_id: str | None) -> Any:

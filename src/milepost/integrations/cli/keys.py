@@ -88,9 +88,8 @@ def _rotate_here(desk: Desk) -> Exit | None:
 def verify(desk: Desk) -> Exit | None:
     """Read everything that is encrypted, and say under which keys it is; exit 9 if any is lost.
 
-    Once it shows nothing under an old key, no encrypted job's record needs that key. It does
-    not see what waits in the broker, results in Celery's backend, and ciphertext that a plain
-    task was given by an encrypted one, and keeps.
+    Once it shows nothing under an old key, no job's record needs that key. It does not see
+    what waits in the broker, and results in Celery's backend.
     """
     runtime, cipher = runtime_of(desk.app), cipher_of(desk.app)
     by_key: Counter[str] = Counter({key.id: 0 for key in cipher.keys.all()})
