@@ -23,6 +23,7 @@ class ScriptedModel:
         self.at_once = 0
         self.most_at_once = 0
         self.gate: asyncio.Event | None = None
+        self.opens_at: int | None = None  # so many calls at once open the gate
 
     @property
     def prompts(self) -> list[str]:
@@ -36,6 +37,8 @@ class ScriptedModel:
         )
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.gate and self.at_once == self.opens_at:
+            self.gate.set()
         try:
             await (self.gate.wait() if self.gate else asyncio.sleep(0))
         finally:

@@ -559,6 +559,7 @@ def test_a_map_respects_its_concurrency():
         return await ask_all(task, 20, concurrency=4)
 
     bench = bench_of(body)
+    bench.model.gate, bench.model.opens_at = asyncio.Event(), 4  # the first ones wait for the 4th
     bench.attempt()
     assert bench.model.most_at_once == 4
 
