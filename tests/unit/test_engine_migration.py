@@ -116,7 +116,8 @@ def test_old_code_can_come_back(bench):
     assert bench.attempt().value == [7, 8]
 
 
-def test_a_loop_that_was_interrupted_in_its_first_item_fits():
+@pytest.mark.parametrize("says_kind", [False, True])
+def test_a_loop_that_was_interrupted_in_its_first_item_fits(says_kind):
     """A loop of which only a step of its first item is recorded is known by that."""
 
     def body(task):
@@ -127,7 +128,9 @@ def test_a_loop_that_was_interrupted_in_its_first_item_fits():
 
     bench = Bench(body)
     assert bench.die(1)
-    assert set(bench.fields) == {"srows/up"}
+    assert set(bench.fields) == {"srows/up", "crows"}
+    if not says_kind:  # as it was recorded before loops said their kind with the first step
+        del bench.inner._fields["job"]["crows"]
     deploy(
         bench,
         lambda task: [task.step(str.upper, i, name="up") for i in task.iterate("ab", name="rows")],
@@ -354,3 +357,190 @@ def test_a_migration_sees_everything_in_words():
             "data": [1, 2],
         }
     ]
+
+
+# -- loops of another kind -------------------------------------------------------------------
+
+
+def after(last):
+    return [n for n in range(6) if last is None or n > last][:2]
+
+
+async def double(n):
+    return 2 * n
+
+
+KINDS = {
+    "by position": lambda task: task.iterate(range(6), name="rows", every=1),
+    "by cursor": lambda task: task.iterate(after, cursor=int, name="rows", every=1),
+    "by key": lambda task: task.iterate(range(6), key=str, name="rows", every=1),
+    "as a map": lambda task: task.map(lambda n: 2 * n, range(6), key=str, name="rows"),
+}
+
+
+def begun(kind):
+    """Return a bench whose job died in the middle of a loop or map of a kind."""
+
+    def body(task):
+        if kind == "as a map":
+            task.map(mortal, range(6), key=str, name="rows")
+        for item in KINDS[kind](task):
+            mortal(item)
+
+    def mortal(item):
+        if item == 3:
+            bench.last.journal.flush()
+            raise Killed
+        return 2 * item
+
+    bench = Bench(body)
+    die_after(bench, body)
+    return bench
+
+
+def touching(kind, touched):
+    def body(task):
+        if kind == "as a map":
+            task.map(touched.append, range(6), key=str, name="rows")
+        else:
+            touched.extend(KINDS[kind](task))
+
+    return body
+
+
+PAIRS = [(a, b) for a in KINDS for b in KINDS if a != b]
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["same code mark", "other code mark"])
+@pytest.mark.parametrize("was, now", PAIRS, ids=" to ".join)
+def test_a_loop_of_another_kind_parks_the_job(was, now, changed):
+    """Before any item is run, whatever the fingerprint has noticed of the change."""
+    bench, touched = begun(was), []
+    before = bench.inner.load("job")
+    bench.body = touching(now, touched)
+    bench.code += "'" * changed
+    for _ in range(2):
+        bench.attempt()
+        what = "map" if was == "as a map" else "loop"
+        assert_parked(bench, f"{what} 'rows' was recorded {was}, the code now reads it {now}: ")
+        assert_parked(bench, "migrate_checkpoint()", "restart")
+        assert touched == []
+        assert bench.inner.load("job") == before
+        bench.resume()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loop_of_the_same_kind_goes_on(kind):
+    bench, touched = begun(kind), []
+    deploy(bench, touching(kind, touched))
+    bench.attempt()
+    assert bench.job.status is JobStatus.SUCCEEDED
+    assert touched == [3, 4, 5]
+
+
+@pytest.mark.parametrize("was", ["by position", "by cursor", "by key"])
+@pytest.mark.parametrize("now", ["by position", "by cursor", "by key"])
+def test_a_loop_that_is_over_is_over_whatever_its_kind_was(was, now):
+    def body(task):
+        assert len(list(KINDS[was](task))) == 6
+        task.checkpoint()
+        raise Killed
+
+    bench, touched = Bench(body), []
+    die_after(bench, body)
+    deploy(bench, touching(now, touched))
+    bench.attempt()
+    assert bench.job.status is JobStatus.SUCCEEDED
+    assert touched == []
+
+
+def test_a_map_is_not_made_of_a_loop_that_is_over():
+    """Its results are not known."""
+
+    def body(task):
+        list(KINDS["by key"](task))
+        task.checkpoint()
+        raise Killed
+
+    bench, touched = Bench(body), []
+    die_after(bench, body)
+    deploy(bench, touching("as a map", touched))
+    bench.attempt()
+    assert_parked(bench, "loop 'rows' was recorded to its end, the code now reads it as a map")
+    assert touched == []
+
+
+def test_a_map_may_become_async_and_back():
+    """How it is computed is nothing that is recorded."""
+    bench = begun("as a map")
+
+    async def coroutine(task):
+        return await task.map(double, range(6), key=str, name="rows", concurrency=2)
+
+    deploy(bench, coroutine)
+    bench.task.__class__.milepost_is_async = True
+    assert bench.attempt().value == [0, 2, 4, 6, 8, 10]
+
+
+LOOPS = [k for k in KINDS if k != "as a map"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("was, now", [(a, b) for a in LOOPS for b in LOOPS if a != b])
+def test_a_loop_of_another_kind_is_known_by_its_first_item(was, now, deep):
+    """What the item has recorded would be done again, or taken for another item's."""
+    bench, did = None, []
+
+    def work(task, item):
+        if deep:
+            for part in task.iterate("ab", name="parts"):
+                task.step(did.append, (item, part), name="work")
+                break
+        else:
+            task.step(did.append, item, name="work")
+
+    def body(task):
+        for item in KINDS[was](task):
+            work(task, item)
+            raise Killed
+
+    def changed(task):
+        for item in KINDS[now](task):
+            work(task, item)
+
+    bench = Bench(body)
+    die_after(bench, body)
+    bench.body = changed
+    bench.attempt()
+    assert_parked(bench, f"loop 'rows' was recorded {was}, the code now reads it {now}: ")
+    assert len(did) == 1
+
+
+def test_an_inner_loop_of_another_kind_parks_the_job():
+    """In the interrupted item of an outer loop, too."""
+
+    def body(task, source=None, **kind):
+        for _day in task.iterate("xy", name="days"):
+            for n in task.iterate(source or range(6), name="rows", every=1, **kind):
+                if n == 3:
+                    raise Killed
+
+    bench = Bench(body)
+    die_after(bench, body)
+    bench.body = lambda task: body(task, after, cursor=lambda n: never())
+    bench.attempt()
+    assert_parked(bench, "loop 'days/rows' was recorded by position, the code now reads it by c")
+
+
+def test_a_migration_brings_a_loop_of_another_kind_over():
+    """From its position to the cursor that it stands for."""
+
+    def migrate(data, version):
+        done = data["loops"]["rows"]
+        return {**data, "loops": {"rows": [done, done - 1]}}
+
+    bench, touched = begun("by position"), []
+    deploy(bench, touching("by cursor", touched), version=2, migrate=migrate)
+    bench.attempt()
+    assert bench.job.status is JobStatus.SUCCEEDED
+    assert touched == [3, 4, 5]

@@ -305,6 +305,42 @@ def test_a_renamed_call_parks_the_job():
     assert bench.job.reason.startswith("needs-migration: call 'old' is recorded")
 
 
+def test_a_map_of_calls_that_becomes_another_kind_parks_the_job():
+    """What is paid for is not bought again under the name of something else."""
+
+    def body(task):
+        if task.fence == 1:
+            task.llm_map("ab", "{item}", name="rows")
+            raise Killed
+        task.map(str, "ab", name="rows")
+
+    bench = bench_of(body)
+    with pytest.raises(Killed):
+        bench.attempt()
+    bench.lapse()
+    bench.attempt()
+    assert bench.job.reason.startswith(
+        "needs-migration: map 'rows' was recorded as a map of calls, the code now reads it as a map"
+    )
+
+    bench = bench_of(lambda task: [begin(task), task.llm_map("ab", "{item}", name="rows")])
+
+    def begin(task):
+        if task.fence == 1:
+            task.map(str, "ab", name="rows")
+            task.checkpoint()
+            raise Killed
+
+    with pytest.raises(Killed):
+        bench.attempt()
+    bench.lapse()
+    bench.attempt()
+    assert (
+        "map 'rows' was recorded as a map, the code now reads it as a map of c" in bench.job.reason
+    )
+    assert not bench.model.asked
+
+
 def test_a_migration_keeps_answers_and_what_was_spent():
     """It may rename calls; the spend it cannot touch."""
 

@@ -4,16 +4,17 @@ Three kinds, by what tells one item from another: its place in a stable order, a
 the source can start after, or a key.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from milepost.engine.items import check_key, check_order
 from milepost.engine.journal import NEVER, Journal
 from milepost.engine.scope import CURSOR, END, KEYS, Scope, escaped
-from milepost.engine.stored import misfit
-from milepost.errors import CheckpointError, ItemKeyError
+from milepost.engine.stored import BY_CURSOR, BY_KEY, BY_POSITION, misfit
+from milepost.errors import CheckpointError
 
 T = TypeVar("T")
 Every = int | timedelta | None
@@ -51,14 +52,21 @@ def pace_of(every: Every) -> Pace:
 
 
 class Loop:
-    """What every loop is: a path, a count, and how to save it."""
+    """What every loop is: a path, a count, and how to save it.
+
+    Raises:
+        Suspend: what is recorded does not fit the code.
+    """
 
     __slots__ = (
         *("_saved_done", "ahead", "done", "journal", "pace"),
         *("path", "scope", "seconds", "total"),
     )
+    kind: ClassVar[str]
+    """How what tells its items apart is recorded."""
 
     def __init__(self, journal: Journal, path: str, pace: Pace, total: int | None) -> None:
+        journal.stored.check_loop_fit(journal.scope, path, self.kind)
         self.journal = journal
         self.path = path
         self.pace = pace
@@ -69,19 +77,26 @@ class Loop:
         self.ahead = False
         """Whether not to count the current item: a transaction of the user's did, or the body
         was told to stop and has caught that."""
-        self._saved_done = 0
+        self._saved_done = -1
 
     @property
     def item_prefix(self) -> str:
         return f"{self.path}/"
 
+    @property
+    def is_worth_saving(self) -> bool:
+        """Whether an item is done, or the first one records something: the loop's kind says
+        then how to read that."""
+        return self.done > 0 or self.scope is not None
+
     def unsaved(self) -> Mapping[str, bytes]:
-        if self.done == self._saved_done:
+        if self.done == self._saved_done or not self.is_worth_saving:
             return {}
         return {CURSOR + self.path: self.journal.codec.encode(self.position())}
 
     def saved(self) -> None:
-        self._saved_done = self.done
+        if self.is_worth_saving:
+            self._saved_done = self.done
 
     def position(self) -> Any:
         """Return what a resumed attempt needs to go on."""
@@ -152,6 +167,7 @@ class PositionLoop(Loop):
     """Items are told apart by their place in a source of stable order."""
 
     __slots__ = ()
+    kind = BY_POSITION
 
     def iterate(self, source: Iterable[T]) -> Iterator[T]:
         check_order("loop", self.path, source)
@@ -181,6 +197,7 @@ class CursorLoop(Loop):
     """Items are told apart by a value the source can start after: keyset pagination."""
 
     __slots__ = ("_after", "_current", "_cursor", "_previous")
+    kind = BY_CURSOR
 
     def iterate(
         self, source: Callable[[Any], Iterable[T]], cursor: Callable[[T], Any]
@@ -234,6 +251,7 @@ class KeyLoop(Loop):
     """Items are told apart by a key of their own: order does not matter."""
 
     __slots__ = ("_before", "_chunk", "_current", "_fresh", "_large", "_merged", "_seen", "_small")
+    kind = BY_KEY
 
     def iterate(self, source: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
         if self.total is None and isinstance(source, Sized):
@@ -284,13 +302,17 @@ class KeyLoop(Loop):
         self.done -= 1
         self._fresh.pop()
 
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._fresh) or (self._chunk == 0 and self.is_worth_saving)
+
     def unsaved(self) -> Mapping[str, bytes]:
-        if not self._fresh:
+        if not self._has_news:
             return {}
         return {self._field(self._chunk + 1): self.journal.codec.encode(self._fresh)}
 
     def saved(self) -> None:
-        if not self._fresh:
+        if not self._has_news:
             return
         self._chunk += 1
         self._small.append(self._field(self._chunk))
@@ -313,30 +335,3 @@ class KeyLoop(Loop):
         for field in (*self._large, *self._small):
             self.journal.drop(field)
         super().finish()
-
-
-def check_order(kind: str, path: str, source: Any) -> None:
-    """Refuse a source whose items cannot be told apart by their place.
-
-    Raises:
-        CheckpointError: it is a set, whose order is another one in the next process.
-    """
-    if isinstance(source, set | frozenset):
-        raise CheckpointError(
-            f"{kind} {path!r}: a set has no stable order to count on: sort it, or tell its "
-            "items apart with key="
-        )
-
-
-def check_key(loop: str, index: int, item: Any, key: Any, known: Container[str]) -> None:
-    """Refuse a key that cannot identify an item.
-
-    Raises:
-        ItemKeyError: it is not a string, or known already.
-    """
-    if type(key) is str and key not in known:
-        return
-    problem = "not unique" if type(key) is str else f"{type(key).__name__}, not str"
-    text = repr(item)
-    short = text if len(text) <= 60 else f"{text[:57]}..."
-    raise ItemKeyError(loop, index, short, f"its key is {problem}")

@@ -8,9 +8,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from milepost.engine.items import check_key, check_order
 from milepost.engine.journal import NEVER, Journal
-from milepost.engine.loops import check_key, check_order
 from milepost.engine.scope import RESULT, Scope
+from milepost.engine.stored import AS_MAP
 from milepost.errors import CheckpointError, EncodeError, StepResultError
 
 BATCH = 100
@@ -100,6 +101,7 @@ def run_map(
         raise CheckpointError(f"concurrency={concurrency}: it must be at least 1")
     scope = journal.scope
     path = scope.enter("map", name, getattr(function, "__name__", type(function).__name__))
+    journal.stored.check_kind(path, AS_MAP)
     work = Map(journal, path, items, key)
     if not work.done:
         journal.stored.check_fit(scope, f"map {path!r}")

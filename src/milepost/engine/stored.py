@@ -5,12 +5,30 @@ from typing import Any
 
 from milepost.ciphertext import NEEDS_KEY
 from milepost.codec import Codec
-from milepost.engine.scope import CURSOR, END, KEYS, KINDS, Scope, home_of, is_within, place_of
+from milepost.engine.scope import (
+    ANSWER,
+    CURSOR,
+    END,
+    KEYS,
+    KINDS,
+    RESULT,
+    Scope,
+    home_of,
+    is_within,
+    place_of,
+)
 from milepost.errors import DecodeError, NoKeysError
 from milepost.interrupts import Suspend
 from milepost.model import Delta, JobStatus
 
 NEEDS_MIGRATION = "needs-migration"
+
+BY_POSITION, BY_CURSOR, BY_KEY = "by position", "by cursor", "by key"
+AS_MAP, AS_CALLS = "as a map", "as a map of calls"
+_TO_ITS_END = "to its end"
+"""A loop that is over is over, whatever its kind was."""
+_PARTS = {KEYS: BY_KEY, RESULT: AS_MAP, ANSWER: AS_CALLS}
+"""Kinds of fields of which a loop or map has many."""
 
 
 class Stored:
@@ -95,12 +113,51 @@ class Stored:
         if left is not None:
             raise misfit(f"{place_of(left)} is recorded, but the code now reaches {newcomer} first")
 
-    def check_loop_fit(self, scope: Scope, path: str) -> None:
-        """As :meth:`check_fit`, for a loop: one that something is recorded of fits.
+    def check_kind(self, path: str, now: str) -> None:
+        """Refuse to read a loop or map in another way than it was recorded in.
+
+        That is a misfit whatever the code's mark says, which does not cover all code: what is
+        recorded could not be read, or all of it would be done again.
+
+        Args:
+            path: of the loop or map.
+            now: how the code reads it: ``BY_POSITION`` and the like.
 
         Raises:
             Suspend: as for :meth:`check_fit`.
         """
+        recorded = self._kind_of(path) if self.fields else None
+        if recorded in (None, now) or (recorded == _TO_ITS_END and now not in (AS_MAP, AS_CALLS)):
+            return
+        what = "map" if recorded in (AS_MAP, AS_CALLS) else "loop"
+        raise misfit(
+            f"{what} {path!r} was recorded {recorded}, the code now reads it {now}: bring it over "
+            "in migrate_checkpoint(), or restart the job"
+        )
+
+    def _kind_of(self, path: str) -> str | None:
+        """Return how a loop or map was recorded, by the fields it has left; None: not at all."""
+        if (position := self.fields.get(CURSOR + path)) is not None:
+            is_number = isinstance(self.decode(CURSOR + path, position), int)
+            return BY_POSITION if is_number else BY_CURSOR
+        if END + path in self.fields:
+            return _TO_ITS_END
+        part = f"{path}:"
+        kinds = (_PARTS.get(f[0]) for f in self.fields if f.startswith(part, 1))
+        return next(filter(None, kinds), None)
+
+    def check_loop_fit(self, scope: Scope, path: str, now: str) -> None:
+        """As :meth:`check_fit`, for a loop: one that something is recorded of fits.
+
+        Args:
+            scope: the place that the loop stands in.
+            path: of the loop.
+            now: as for :meth:`check_kind`.
+
+        Raises:
+            Suspend: as for :meth:`check_fit`.
+        """
+        self.check_kind(path, now)
         if self.fields and self.code_changed:
             own, keys, inside = (CURSOR + path, END + path), f"{KEYS}{path}:", f"{path}/"
             known = (f in own or f.startswith(keys) or is_within(f, inside) for f in self.fields)

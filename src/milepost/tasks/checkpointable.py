@@ -78,9 +78,7 @@ class CheckpointableTask(BaseTask):
         journal = attempt.journal
         pace = engine.pace_of(every)
         _check_source(source, cursor, key)
-        scope = journal.scope
-        path = scope.enter("loop", name, "loop")
-        journal.stored.check_loop_fit(scope, path)
+        path = journal.scope.enter("loop", name, "loop")
         if cursor is not None:
             assert callable(source)
             return engine.CursorLoop(journal, path, pace, total).iterate(source, cursor)

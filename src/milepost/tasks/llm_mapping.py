@@ -7,6 +7,7 @@ from typing import Any
 from milepost.engine.journal import NEVER, Journal
 from milepost.engine.mapping import by_key
 from milepost.engine.scope import Scope
+from milepost.engine.stored import AS_CALLS
 from milepost.engine.work import VOID
 from milepost.errors import LLMError
 from milepost.llm import LLMResponse
@@ -55,6 +56,7 @@ async def map_questions(
         question: makes the question about an item.
         concurrency: how many at once.
     """
+    journal.stored.check_kind(path, AS_CALLS)
     known = by_key(path, items, key)
     answers = asker.calls.answers(path)
     if not answers:
