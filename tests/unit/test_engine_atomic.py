@@ -1,8 +1,10 @@
 """atomic(): the item's work and its end are one transaction of the user's own."""
 
+import itertools
 import sqlite3
 
 import pytest
+from pydantic import BaseModel
 
 from harness import JOB, Bench, Killed, retry
 from milepost.errors import CheckpointError, NotTransactionalError
@@ -315,3 +317,71 @@ def test_a_store_that_is_elsewhere_says_so():
     bench = Bench(lambda task: task.atomic(None).__enter__())
     with pytest.raises(NotTransactionalError, match="memory://"):
         bench.attempt()
+
+
+class Count(BaseModel):
+    n: int = 0
+
+
+@pytest.mark.parametrize("model", [None, Count])
+@pytest.mark.parametrize("when", ["each item", "the last item"])
+def test_the_state_is_not_changed_behind_the_transaction(shop, when, model):
+    """The item would be recorded as done without its part in the state."""
+
+    def body(task):
+        for item in task.iterate(range(3), name="rows"):
+            with task.atomic(shop.db) as session:
+                session.execute("INSERT INTO done VALUES (?)", (item,))
+                task.state  # noqa: B018
+            if when == "each item" or item == 2:
+                if model is None:
+                    task.state["n"] = item + 1
+                else:
+                    task.state.n = item + 1
+
+    bench = shop.bench(body, state_model=model)
+    with pytest.raises(CheckpointError, match=r"'rows': self\.state was changed after atomic\(\)"):
+        bench.attempt()
+    assert shop.done == ([0] if when == "each item" else [0, 1, 2])
+    assert bench.job.progress.done == len(shop.done)
+
+
+@pytest.mark.parametrize("model", [None, Count])
+def test_the_state_may_be_looked_at_behind_the_transaction(shop, model):
+    def body(task):
+        for item in task.iterate(range(3)):
+            with task.atomic(shop.db) as session:
+                session.execute("INSERT INTO done VALUES (?)", (item,))
+            assert task.state in ({}, Count())
+
+    assert shop.bench(body, state_model=model).attempt()
+    assert shop.done == [0, 1, 2]
+
+
+def test_a_codec_that_never_writes_the_same_twice_is_no_change(shop):
+    """What counts is what is read back."""
+
+    def body(task):
+        for item in task.iterate(range(3)):
+            with task.atomic(shop.db) as session:
+                session.execute("INSERT INTO done VALUES (?)", (item,))
+                task.state["n"] = item
+        return task.state["n"]
+
+    bench = shop.bench(body)
+    encode, spaces = bench.runtime.codec.encode, itertools.count()
+    bench.runtime.codec.encode = lambda value: encode(value) + b" " * next(spaces)
+    assert bench.attempt().value == 2
+
+
+def test_an_item_of_a_map_has_no_transaction(shop):
+    """Its result is recorded later, so it could be done twice."""
+
+    def work(item):
+        with bench.task.atomic(shop.db) as session:
+            session.execute("INSERT INTO done VALUES (?)", (item,))
+
+    bench = shop.bench(lambda task: task.map(work, range(3), name="rows"))
+    with pytest.raises(CheckpointError, match=r"map 'rows'.*atomic\(\)"):
+        bench.attempt()
+    assert shop.done == []

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from harness import Bench, Killed, retry
+from harness import Bench, Killed, crash_everywhere, retry
 from milepost.errors import CheckpointError, EncodeError, ValueTooLargeError
 from milepost.model import JobStatus, Signal
 from milepost.stores.memory import MemoryStore
@@ -357,3 +357,82 @@ def test_a_model_comes_back_whatever_its_fields_are_called():
     bench = Bench(body, state_model=Renamed)
     bench.attempt()
     assert bench.attempt().value == Renamed.model_construct(inner=[Tally(count=1)], total=3)
+
+
+# -- what is documented of each place ----------------------------------------------------------
+
+
+def add(task, key):
+    task.state[key] = task.state.get(key, 0) + 1
+
+
+def outer_items(task, before=None, between=None, behind=None):
+    for _ in task.iterate(range(2), name="outer", every=1):
+        add_if(task, before)
+        for _ in task.iterate(range(3), name="first", every=1):
+            add(task, "inner")
+        add_if(task, between)
+        for _ in task.iterate(range(2), name="second", every=1):
+            add(task, "inner")
+        add_if(task, behind)
+        task.step(len, "abc", name="more")
+    return task.state
+
+
+def add_if(task, key):
+    if key is not None:
+        add(task, key)
+
+
+def totals_wherever_it_dies(body):
+    """Return the states that a job may end with that was killed once."""
+    benches = crash_everywhere(lambda: Bench(body), after=True)
+    benches += crash_everywhere(lambda: Bench(body), after=False)
+    return [bench.runtime.codec.decode(bench.fields["u"]) for bench in benches]
+
+
+def test_inner_items_and_what_follows_them_count_once():
+    totals = totals_wherever_it_dies(lambda task: outer_items(task, behind="outer"))
+    assert all(total == {"inner": 10, "outer": 2} for total in totals)
+
+
+@pytest.mark.parametrize("where", ["before", "between"])
+def test_what_stands_before_an_inner_loop_may_count_again(where):
+    """No loss, and no surprise: it is documented, with what to do."""
+    totals = totals_wherever_it_dies(lambda task: outer_items(task, **{where: "outer"}))
+    assert all(total["inner"] == 10 for total in totals)
+    assert {total["outer"] for total in totals} == {2, 3}
+
+
+def test_what_stands_outside_of_loops_may_count_again():
+    def body(task):
+        add(task, "body")
+        for _ in task.iterate(range(3), every=1):
+            add(task, "items")
+
+    totals = totals_wherever_it_dies(body)
+    assert all(total["items"] == 3 for total in totals)
+    assert {total["body"] for total in totals} == {1, 2}
+
+
+def test_an_item_that_is_broken_out_of_may_count_again():
+    def body(task):
+        for item in task.iterate(range(5), every=1):
+            add(task, "items")
+            if item == 2:
+                break
+        task.step(len, "abc", name="first")
+        task.step(len, "abc", name="second")
+
+    assert {total["items"] for total in totals_wherever_it_dies(body)} == {3, 4}
+
+
+def test_what_a_step_does_to_the_state_may_be_lost():
+    """It is recorded by what it returns."""
+
+    def body(task):
+        for _ in task.iterate(range(3), every=1):
+            task.step(add, task, "steps", name="add")
+            task.step(len, "abc", name="more")
+
+    assert {total["steps"] for total in totals_wherever_it_dies(body)} == {2, 3}

@@ -139,6 +139,8 @@ class Loop:
                 if self.ahead:
                     journal.insist()
                     self.ahead = False
+                    if journal.state is not None:
+                        journal.state.check_unchanged(self.path)
                 elif only_counts:
                     self.done += 1  # a call would be a quarter of all that an item costs
                 else:

@@ -31,6 +31,10 @@ class OwnState(Savable, Protocol):
         """Let the state as it is now be what the next checkpoint saves."""
         ...
 
+    def check_unchanged(self, path: str) -> None:
+        """Refuse a change since the current item of a loop was recorded as done."""
+        ...
+
 
 class OpenLoop(Savable, Protocol):
     """A loop whose body may be running.

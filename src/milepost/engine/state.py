@@ -3,7 +3,8 @@
 What is saved is the state as of the last moment that belongs to the saved position: the end
 of a loop's last item, an explicit checkpoint, or now where no loop is open. A step or an
 error in the middle of an item must not save half of what the item does to the state, since
-the whole item will run again.
+the whole item will run again. The end of an inner loop's item is such a moment as well: what
+the outer item did before it is saved with it, though that will run again.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from milepost.engine.journal import Journal
 from milepost.engine.scope import STATE
 from milepost.engine.stored import misfit
+from milepost.errors import CheckpointError
 
 
 class State:
@@ -47,6 +49,26 @@ class State:
         plain = self.value if self._model is None else self._dumped()
         if self._last is not None or plain != {}:
             self.noted = self._journal.codec.encode(plain)
+
+    def check_unchanged(self, path: str) -> None:
+        """Refuse a change since the current item was recorded as done: nobody would do it again.
+
+        Args:
+            path: the item's loop.
+
+        Raises:
+            CheckpointError: there is one.
+        """
+        recorded = self.noted
+        self.take_in()
+        if self.noted == recorded or (recorded is None and self._model is not None):
+            return  # the same; or a model with nothing but its defaults, looked at just now
+        decode = self._journal.codec.decode
+        if recorded is None or decode(recorded) != decode(self.noted or b""):
+            raise CheckpointError(
+                f"loop {path!r}: self.state was changed after atomic() had recorded the item as "
+                "done: a worker that dies there would lose that. Change it before, or inside"
+            )
 
     def _dumped(self) -> Any:
         """Return what the model can be made from again: by field name, nothing computed."""

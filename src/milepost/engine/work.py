@@ -9,10 +9,12 @@ from milepost.engine.journal import Journal
 from milepost.engine.lease import Leased
 from milepost.engine.loops import Loop
 from milepost.engine.plan import Plan
+from milepost.engine.savable import OpenLoop
 from milepost.engine.scope import EXPLICIT
 from milepost.engine.state import State
 from milepost.engine.stored import parked
 from milepost.errors import (
+    CheckpointError,
     DecodeError,
     LeaseLostError,
     NoKeysError,
@@ -114,12 +116,14 @@ class Attempt:
 
         Raises:
             NotTransactionalError: the store is not in a database.
-            CheckpointError: the item has ended already, or this is inside another atomic().
+            CheckpointError: the item has ended already, it is a map's, or this is inside
+                another atomic().
         """
         store, journal = self.runtime.store, self.journal
         if not isinstance(store, Transactional):
             raise NotTransactionalError(store.name, "it is not an SQL database")
         journal.check_can_record()
+        _refuse_in_map(journal.innermost)
         journal.in_transaction = True
         try:
             try:
@@ -133,8 +137,9 @@ class Attempt:
         journal.obey(signal)
 
     def _commit_in(self, store: Transactional, session: Any) -> Signal | None:
-        journal, loop = self.journal, self.journal.innermost
-        item_loop = loop if isinstance(loop, Loop) else None
+        journal = self.journal
+        item_loop = journal.innermost
+        assert item_loop is None or isinstance(item_loop, Loop)
         state = journal.state
         noted = None if state is None else state.noted
         if item_loop is not None:
@@ -158,3 +163,11 @@ class Attempt:
             journal.leave_item(item_loop)
             item_loop.ahead = True
         return signal
+
+
+def _refuse_in_map(innermost: OpenLoop | None) -> None:
+    if not (innermost is None or isinstance(innermost, Loop)):
+        raise CheckpointError(
+            f"map {innermost.path!r}: its results are recorded in batches, so atomic() cannot end "
+            "one of its items: use iterate()"
+        )

@@ -138,9 +138,11 @@ class CheckpointableTask(BaseTask):
     def state(self) -> Any:
         """The task's own state (see ``state_model``), saved with every checkpoint.
 
-        Within a loop it is saved as it was at the end of the last item, together with that
-        item: what an unfinished item does to it is done again with the item. It is encoded
-        once per item, so keep it small.
+        Within a loop it is saved as it was at the end of the last item, of an inner loop, too,
+        together with that item: what an item adds to it counts once, unless an inner loop, a
+        :meth:`checkpoint` or a :meth:`snooze` follows in the item. Outside of loops it is saved
+        as it is, and the body runs again with each attempt. It is encoded once per item, so
+        keep it small.
         """
         return self.attempt.state(self.state_model)
 
@@ -198,14 +200,16 @@ class CheckpointableTask(BaseTask):
         """Write this item's end in your own transaction: it is done exactly once.
 
         ``with self.atomic(session):`` commits the session at its end (rolls it back on an
-        error), with the job's position in the same transaction. The store must be in the
-        session's database.
+        error), with the job's position and :attr:`state` in the same transaction. The store
+        must be in the session's database.
 
         Args:
             session: a SQLAlchemy session or connection, or a DB-API connection.
 
         Raises:
             NotTransactionalError: the store is elsewhere.
+            CheckpointError: this item has ended already, or is a map's. It is raised later,
+                too, where the item records something or changes the state behind the block.
         """
         return self.attempt.atomic(session)
 
