@@ -2,10 +2,13 @@
 
 import functools
 import inspect
+import sys
+import types
 
 import celery
 import pytest
 from celery.app.task import Task
+from celery.local import PromiseProxy
 
 from deliveries import deliver, make_app, record, sent
 from milepost import BaseTask, CheckpointableTask
@@ -247,3 +250,99 @@ def test_a_fingerprint_follows_an_inherited_body():
             return 2
 
     assert len({cls.milepost_fingerprint for cls in (Parent, One, Two)}) == 3
+
+
+HELPERS = """
+import types
+import elsewhere
+
+def run(self):
+    for row in self.iterate(range(3)):
+        part(self, row)
+    elsewhere.more(self)
+    Importer(self).go()
+
+def part(task, row):
+    {part}
+
+def plain(row):
+    return {plain}
+
+def uses_map(row):
+    return list(map(str, {plain}))
+
+class Importer:
+    def __init__(self, task):
+        self.task = task
+    def go(self):
+        deeper(self)
+
+    def has_steps(self):
+        self.task.step(plain, {method})
+
+def deeper(importer):
+    return importer.task.step(plain, {unseen})
+"""
+
+
+def mark_with_helpers(monkeypatch, **changes):
+    parts = {"part": "task.step(plain, row)", "plain": "1", "more": "1", "method": "1"}
+    parts = {**parts, "unseen": "1", **changes}
+    elsewhere = types.ModuleType("elsewhere")
+    exec(f"def more(task):\n    task.map(str, {parts['more']})\n", vars(elsewhere))
+    monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
+    return mark(HELPERS.format(**parts))
+
+
+def test_a_fingerprint_follows_functions_that_have_steps(monkeypatch):
+    """Where a step stands makes no difference to what its renaming would do."""
+    base = mark_with_helpers(monkeypatch)
+    assert base == mark_with_helpers(monkeypatch)
+    assert base != mark_with_helpers(monkeypatch, part="task.step(plain, row, name='p')")
+    assert base != mark_with_helpers(monkeypatch, more="2")
+    assert base != mark_with_helpers(monkeypatch, method="2")
+
+
+def test_a_fingerprint_leaves_other_functions_alone(monkeypatch):
+    """A change of what has no steps must not put the checks on."""
+    base = mark_with_helpers(monkeypatch, part="plain(row) or uses_map(row)")
+    assert base == mark_with_helpers(monkeypatch, part="plain(row) or uses_map(row)", plain="2")
+
+
+def test_a_function_of_a_library_is_no_part_of_a_fingerprint(monkeypatch):
+    """Its upgrade is no change of the task, whatever it does with its own ``step``."""
+
+    def library(code):
+        space = {"__name__": "lib.optimizers"}
+        exec(compile(code, "/x/lib/python3.12/site-packages/lib/optimizers.py", "exec"), space)
+        return space["train"]
+
+    source = "def run(self):\n    train(self)"
+    marks = set()
+    for code in ("def train(x):\n    x.step(1)", "def train(x):\n    x.step(2)"):
+        run = compiled(source)
+        run.__globals__["train"] = library(code)
+        marks.add(fingerprint_of(type("Some", (CheckpointableTask,), {"run": run}), run))
+    assert len(marks) == 1
+
+
+def test_a_fingerprint_touches_nothing_that_is_lazy():
+    """A task of the module that nobody has used yet stays what it is."""
+    run = compiled("def run(self):\n    other.delay()\n    again(self)")
+    run.__globals__["other"] = PromiseProxy(lambda: pytest.fail("it came to life"))
+    run.__globals__["again"] = run
+    assert fingerprint_of(type("Some", (CheckpointableTask,), {"run": run}), run)
+
+
+def test_a_fingerprint_knows_what_is_defined_below_the_task():
+    """It is made when a job is carried, not when the class is."""
+
+    def mark_of(rest):
+        space = {"CheckpointableTask": CheckpointableTask}
+        task = "class Some(CheckpointableTask):\n    def run(self):\n        below(self)\n"
+        exec(f"{task}{rest}", space)
+        return space["Some"].milepost_fingerprint
+
+    one = mark_of("def below(task):\n    task.step(len, 'abc')")
+    two = mark_of("def below(task):\n    task.step(len, 'abc', name='two')")
+    assert one != two

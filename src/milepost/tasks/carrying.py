@@ -34,7 +34,7 @@ from milepost.tasks import announce, message, verdict
 from milepost.tasks.arguments import signature_of
 from milepost.tasks.coroutines import drive
 from milepost.tasks.current import CURRENT
-from milepost.tasks.fingerprint import WRAPPED, fingerprint_of
+from milepost.tasks.fingerprint import WRAPPED, Fingerprint
 from milepost.tasks.following import mark_success
 from milepost.tasks.guarding import guarded
 from milepost.tasks.station import drain_of, incarnation_of
@@ -71,7 +71,7 @@ def wrap_run(cls: Any) -> None:
     function = raw.__func__ if is_static else raw
     if function is celery.Task.run:
         return
-    cls.milepost_fingerprint = fingerprint_of(cls, function)
+    cls.milepost_fingerprint = Fingerprint(function)
     if body_of(cls) is None:
         return
     is_async = inspect.iscoroutinefunction(function)
