@@ -79,7 +79,7 @@ def with_entry(
     entries: tuple[Entry, ...], at: float, act: str, by: str | None, note: str | None
 ) -> tuple[Entry, ...]:
     """Return a history with one more entry."""
-    return (*entries[-MOST:], Entry(at, str(act), _short(by), _short(note)))
+    return (*entries[1 - MOST :], Entry(at, str(act), _short(by), _short(note)))
 
 
 def _short(words: str | None) -> str:

@@ -482,6 +482,26 @@ def test_observers_are_told():
     ]
 
 
+def test_an_attempt_that_finds_nothing_is_not_resumed():
+    """However many came before it: ``resumed`` says that there is something to go on from."""
+
+    def body(task):
+        if task.fence == 1:
+            raise Killed
+        task.step(len, "abc")
+        if task.fence == 2:
+            raise Killed
+
+    bench = Bench(body)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            bench.attempt()
+        bench.lapse()
+    bench.attempt()
+    started = [event for event in bench.events if isinstance(event, JobStarted)]
+    assert [(e.attempt, e.resumed) for e in started] == [(1, False), (2, False), (3, True)]
+
+
 # -- bodies that catch everything ---------------------------------------------------------------
 
 

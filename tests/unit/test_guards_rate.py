@@ -323,6 +323,71 @@ def test_a_long_call_keeps_its_place(limits):
     renewal.drop(permit)
 
 
+def test_a_fault_does_not_end_the_renewals(caplog):
+    """Neither for other permits nor for good: else the place would lapse, and nobody knew."""
+    renewed = threading.Event()
+    bad, good = Permit(KEY, "1.bad", 0, 60.0), Permit(KEY, "1.good", 0, 60.0)
+    asked = []
+
+    class Faulty:
+        def renew(self, permit):
+            asked.append(permit.id)
+            if asked.count("1.good") == 3:
+                renewed.set()
+            if permit is bad:
+                raise ZeroDivisionError
+            return True
+
+    renewal = Renewal(Faulty(), 0.005)
+    renewal.keep(bad)
+    renewal.keep(good)
+    assert renewed.wait(30)
+    renewal.drop(bad)
+    renewal.drop(good)
+    assert "was not renewed" in caplog.text
+
+
+def test_a_place_that_has_lapsed_is_told_once(caplog):
+    asked = threading.Event()
+    lapsed, kept = Permit(KEY, "1.lapsed", 0, 60.0), Permit(KEY, "1.kept", 0, 60.0)
+    seen = []
+
+    class Forgetful:
+        def renew(self, permit):
+            seen.append(permit.id)
+            if seen.count("1.kept") == 3:
+                asked.set()
+            return permit is kept
+
+    renewal = Renewal(Forgetful(), 0.005)
+    renewal.keep(lapsed)
+    renewal.keep(kept)
+    assert asked.wait(30)
+    renewal.drop(kept)
+    assert caplog.text.count("has lapsed") == 1
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch):
+    renewed = threading.Event()
+
+    class Counting:
+        def renew(self, permit):
+            renewed.set()
+            return True
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    renewal, permit = Renewal(Counting(), 0.005), Permit(KEY, "1.x", 0, 60.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            renewal.keep(permit)
+    renewal.keep(permit)
+    assert renewed.wait(30)
+    renewal.drop(permit)
+
+
 def test_a_wait_says_what_stands_in_the_way(limits):
     limits.push(KEY, 5.0)
     assert limits.acquire(KEY, Limit(requests=1)) == Wait(5.0, "pushed")

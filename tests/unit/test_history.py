@@ -40,4 +40,4 @@ def test_a_history_of_values_is_bounded_too():
     for n in range(500):
         entries = history.with_entry(entries, float(n), "pause", "", str(n))
     assert entries[-1].note == "499"
-    assert len(entries) <= history.MOST + 1
+    assert len(entries) == history.MOST == 100

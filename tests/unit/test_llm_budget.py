@@ -1,6 +1,8 @@
 """Budgets, prices, limits and breakers of tasks that ask models."""
 
+import asyncio
 import gc
+import threading
 import weakref
 from dataclasses import replace
 from decimal import Decimal
@@ -394,6 +396,61 @@ def test_what_was_taken_is_given_back_where_the_store_goes_away(monkeypatch):
     monkeypatch.setattr(limits, "acquire", fail_at_second)
     with pytest.raises(StoreUnavailableError):
         family.take(Estimate(tokens=100))
+    assert family.take(Estimate(tokens=100)) is not None
+
+
+@pytest.mark.parametrize("loop_ends", [False, True])
+def test_a_cancelled_caller_has_taken_nothing_of_the_family(monkeypatch, loop_ends):
+    """Whether the answer comes while the event loop still runs, or when nobody hears of it."""
+    limits = MemoryStore().limits
+    family = FamilyBudget(limits, "root", Budget(tokens=100))
+    acquire, settle = limits.acquire, limits.settle
+    entered, go_on, settled = threading.Event(), threading.Event(), threading.Event()
+
+    def wait_and_acquire(*args):
+        entered.set()
+        assert go_on.wait(30)
+        return acquire(*args)
+
+    monkeypatch.setattr(limits, "acquire", wait_and_acquire)
+    monkeypatch.setattr(limits, "settle", lambda *args: (settle(*args), settled.set()))
+
+    async def main():
+        caller = asyncio.create_task(family.take_aside(Estimate(tokens=100)))
+        while not entered.is_set():
+            await asyncio.sleep(0.001)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        if not loop_ends:
+            go_on.set()
+            while not settled.is_set():
+                await asyncio.sleep(0.001)
+
+    with asyncio.Runner() as runner:
+        runner.run(main())
+        go_on.set()
+        assert settled.wait(30)
+    monkeypatch.setattr(limits, "acquire", acquire)
+    assert family.take(Estimate(tokens=100)) is not None
+
+
+def test_a_cancelled_end_of_a_call_is_told_to_the_family(monkeypatch):
+    limits = MemoryStore().limits
+    family = FamilyBudget(limits, "root", Budget(tokens=100))
+    taken = family.take(Estimate(tokens=100))
+    settle, settled = limits.settle, threading.Event()
+    monkeypatch.setattr(limits, "settle", lambda *args: (settle(*args), settled.set()))
+
+    async def main():
+        caller = asyncio.create_task(family.settle_aside(taken, Estimate()))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    asyncio.run(main())
+    assert settled.wait(30)
     assert family.take(Estimate(tokens=100)) is not None
 
 

@@ -16,9 +16,10 @@ from milepost.errors import (
     MissingExtraError,
     UnknownJobTypeError,
 )
-from milepost.jobs import JobManager
-from milepost.model import JobStatus, Progress
+from milepost.jobs import JobManager, waiting
+from milepost.model import Job, JobStatus, Progress
 from milepost.tasks.message import unpack
+from milepost.testing import FakeClock
 
 
 @pytest.fixture(params=["publish", "start"])
@@ -180,6 +181,21 @@ def test_wait_gives_up(jobs, count):
         jobs.wait(job.id, timeout=0.01, interval=0.001)
     run(count, job)
     assert jobs.wait(job.id, timeout=0.01).status is JobStatus.SUCCEEDED
+
+
+def test_wait_ends_when_its_time_is_over(monkeypatch):
+    """The last look is at the timeout, however far the interval would reach past it."""
+    clock, looks = FakeClock(), []
+    start = clock.monotonic()
+    monkeypatch.setattr(waiting, "time", clock)
+
+    def look():
+        looks.append(clock.monotonic() - start)
+        return Job("j", "t", JobStatus.PENDING, 0.0)
+
+    with pytest.raises(TimeoutError, match="after 5 s"):
+        waiting.end_of(look, 5, 2.0)
+    assert looks == [0.0, 2.0, 4.0, 5.0]
 
 
 def test_the_manager_keeps_the_protocol(jobs):

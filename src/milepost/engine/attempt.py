@@ -117,7 +117,9 @@ def _run(attempt: Attempt, plan: Plan, body: Body) -> Any:
             raise parked(attempt.unreadable)
         open_checkpoint(attempt.journal, plan)
         if runtime.emit:
-            runtime.emit(JobStarted(job.id, job.task, job.fence, job.attempts, job.attempts > 1))
+            runtime.emit(
+                JobStarted(job.id, job.task, job.fence, job.attempts, attempt.has_checkpoint)
+            )
         value = body(attempt)
         attempt.journal.insist()
         attempt.journal.go_on()

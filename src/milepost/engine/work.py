@@ -10,7 +10,7 @@ from milepost.engine.lease import Leased
 from milepost.engine.loops import Loop
 from milepost.engine.plan import Plan
 from milepost.engine.savable import OpenLoop
-from milepost.engine.scope import EXPLICIT
+from milepost.engine.scope import BOOKS, EXPLICIT
 from milepost.engine.state import State
 from milepost.engine.stored import parked
 from milepost.errors import (
@@ -55,6 +55,8 @@ class Attempt:
     ) -> None:
         self.unreadable = unreadable
         """Why nothing of the checkpoint can be read, if so: the job is parked."""
+        self.has_checkpoint = any(field[0] not in BOOKS for field in stored)
+        """Whether an earlier attempt has left something to go on from."""
         self.runtime = runtime
         self.job: Job = granted.job
         self.leased = Leased(runtime, granted.lease)

@@ -1,12 +1,14 @@
 """Keeps places under ``concurrency`` while their calls take long."""
 
+import logging
 import os
 import threading
 import time
-from contextlib import suppress
 
 from milepost.errors import StoreError
 from milepost.limits import Limits, Permit
+
+logger = logging.getLogger("milepost")
 
 
 class Renewal:
@@ -33,8 +35,8 @@ class Renewal:
         with self._lock:
             self._kept[permit.id] = permit
             if not self._is_running:
-                self._is_running = True
                 threading.Thread(target=self._run, name="milepost-permits", daemon=True).start()
+                self._is_running = True  # unless no thread could be started
 
     def drop(self, permit: Permit) -> None:
         """Renew *permit* no more."""
@@ -50,6 +52,20 @@ class Renewal:
                     self._is_running = False
                     return
             for permit in kept:
-                # The store may come back before the lease is over.
-                with suppress(StoreError):
-                    self._limits.renew(permit)
+                try:
+                    if not self._limits.renew(permit):
+                        self._tell_lapsed(permit)
+                except StoreError:
+                    pass  # it may come back before the lease is over
+                except Exception:  # a fault, for this permit or all: the others go on, and later
+                    logger.exception("the place of a call under %r was not renewed", permit.key)
+
+    def _tell_lapsed(self, permit: Permit) -> None:
+        with self._lock:
+            is_over = self._kept.pop(permit.id, None) is None
+        if not is_over:
+            logger.warning(
+                "the place of a call under %r has lapsed while the call goes on: more calls than "
+                "its limit allows may be under way",
+                permit.key,
+            )

@@ -1,5 +1,6 @@
 """Looking at a job again and again, until it has changed or ended."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -25,12 +26,18 @@ def changes_of(look: Look, interval: float) -> Iterator[Job]:
 def end_of(look: Look, timeout: float | None, interval: float) -> Job:
     """Return a job's record once it has ended.
 
+    Args:
+        look: reads the record.
+        timeout: seconds to wait at most; None: for ever.
+        interval: seconds between two looks.
+
     Raises:
         TimeoutError: it has not in time.
     """
-    give_up_at = None if timeout is None else time.monotonic() + timeout
+    give_up_at = math.inf if timeout is None else time.monotonic() + timeout
     while not (job := look()).status.is_terminal:
-        if give_up_at is not None and time.monotonic() > give_up_at:
+        left = give_up_at - time.monotonic()
+        if left <= 0:
             raise TimeoutError(f"job {job.id!r} is still {job.status} after {timeout} s")
-        time.sleep(interval)
+        time.sleep(min(interval, left))
     return job

@@ -254,12 +254,12 @@ class Asker:
         family = self.terms.family
         if family is None:
             return True
-        taken = await asyncio.to_thread(family.take, estimate)
+        taken = await family.take_aside(estimate)
         if taken is None:
             return False
 
         async def settle() -> None:
-            await asyncio.to_thread(family.settle, taken, admission.used)
+            await family.settle_aside(taken, admission.used)
 
         entered.push_async_callback(settle)
         return True

@@ -4,7 +4,9 @@ It is kept as a limit in the store, under the id of the family's root: taken and
 whoever of them calls, and forgotten when nobody has called for long.
 """
 
+import asyncio
 import logging
+from concurrent.futures import Future
 from decimal import Decimal
 
 from milepost.budget import Budget, Estimate
@@ -56,6 +58,33 @@ class FamilyBudget:
                 return None
             taken.append(answer.permit)
         return taken
+
+    async def take_aside(self, estimate: Estimate) -> list[Permit] | None:
+        """Do what :meth:`take` does in a thread. Who is cancelled meanwhile has taken nothing."""
+        taking: Future[list[Permit] | None] = Future()
+
+        def take() -> None:
+            try:
+                taking.set_result(self.take(estimate))
+            except BaseException as exc:  # raised where the result is asked for
+                taking.set_exception(exc)
+
+        try:
+            await asyncio.to_thread(take)
+        except asyncio.CancelledError:
+            # By the thread itself: the event loop may not run any more when that is done.
+            taking.add_done_callback(self._give_back)
+            raise
+        return taking.result()
+
+    def _give_back(self, taken: "Future[list[Permit] | None]") -> None:
+        if taken.exception() is None:
+            self.settle(taken.result() or [], Estimate())
+
+    async def settle_aside(self, taken: list[Permit], used: Estimate) -> None:
+        """Do what :meth:`settle` does in a thread, which a cancellation does not keep from it."""
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(None, self.settle, taken, used))
 
     def settle(self, taken: list[Permit], used: Estimate) -> None:
         """Put what a call has really cost in place of what was taken.
