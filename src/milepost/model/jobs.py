@@ -1,9 +1,9 @@
-"""The words of milepost as frozen values: what travels, never what acts."""
+"""A job's words: where it stands, how far it is, and its record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any
 
 from milepost.history import Entry
 
@@ -91,33 +91,41 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One arrival of a job's message at a worker.
-
-    Attributes:
-        job_id: which job.
-        task: the registered name of the task.
-        number: Celery's retry count. A higher one than the record's takes the job over;
-            a lower one is a leftover and is dropped.
-        message: the serialised signature, or None when the record already has it.
-    """
-
-    job_id: str
-    task: str
-    number: int = 0
-    message: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """The record of one durable unit of work, as the store has it.
 
-    Times are seconds since the epoch on the store's clock.
+    Times are seconds since the epoch on the store's clock, None for what was not yet.
 
     Attributes:
+        id: the Celery task id of its first send; it never changes.
+        task: the registered name of the task.
+        status: where it stands.
+        created_at: when it was recorded.
+        reason: why it stands there, in words.
+        message: the serialised signature: enough to send it again.
+        delivery: Celery's retry count of the delivery that may claim it.
+        fence: the number of its latest claim; it only grows.
         worker: who holds the lease: ``<worker incarnation>:<process>``.
-        begun_at: when its latest attempt began, and ``begun_done`` how far it was then.
+        lease_until: when the lease lapses unless it is renewed; None: nobody holds it.
+        lease_seconds: how long the lease holds after each renewal.
+        attempts: how often a worker has claimed it.
+        crashes: how many attempts ended by the death of their process.
+        strikes: crashes since the last checkpoint; compared with ``max_crashes``.
+        interruptions: how often an attempt stepped aside by itself.
+        progress: how far it was at its last checkpoint.
+        signal: what was asked of it and not obeyed yet.
+        started_at: when it was first claimed.
+        ended_at: when it reached a terminal status.
+        due_at: when it should start or be carried on.
+        result: the return value as the codec wrote it; read it with ``milepost.jobs.result``.
+        error: type and text of the exception that failed it.
+        owner: whose job it is, as ``create`` was told.
+        idempotency_key: the key that its id was made from.
+        metadata: what else its owner wants to remember; in the clear.
+        begun_at: when its latest attempt began.
+        begun_done: how many items were done then.
         moved_at: when a checkpoint last brought something new.
+        history: who did what to it and when, oldest first; bounded.
         read_at: when this record was read.
     """
 
@@ -187,155 +195,3 @@ class Job:
         if rate is None or total is None:
             return None
         return max(total - self.progress.done, 0) / rate
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right of one attempt to write. Every write of an attempt carries it.
-
-    Attributes:
-        fence: grows with every claim of the job and never falls. Hand it to systems of
-            your own (``WHERE fence <= :mine``) to keep late writers out of them too.
-        seconds: how long the lease holds after each renewal or checkpoint.
-    """
-
-    job_id: str
-    owner: str
-    fence: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What one checkpoint changes: never the whole position, only what moved.
-
-    Attributes:
-        writes: fields to set.
-        deletes: fields to drop; applied before the writes.
-        progress: the new progress, or None when it did not change.
-    """
-
-    writes: Mapping[str, bytes] = field(default_factory=dict)
-    deletes: Sequence[str] = ()
-    progress: Progress | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.writes or self.deletes or self.progress is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """One stored value, and another that is to take its place.
-
-    Attributes:
-        name: of the field; with ``of_record`` one of RECORDED.
-        before: the value as it was read.
-        after: the value that means the same.
-        of_record: whether it is part of the job's record, and not of its checkpoint.
-    """
-
-    name: str
-    before: bytes | str
-    after: bytes | str
-    of_record: bool = False
-
-
-RECORDED = ("message", "result", "error", "reason", "doing")
-"""The parts of a record that a task may fill; ``doing`` is the message of its progress."""
-
-
-NOTHING = Delta()
-"""A delta that changes nothing: committing it renews the lease and asks for signals."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How an attempt ends, as one write.
-
-    Attributes:
-        status: the job's next status.
-        reason: why, in words an operator can use.
-        result: the encoded return value of a job that succeeded.
-        error: the text of the error of a job that failed.
-        delay: for a job that goes on: seconds until it should.
-        resend_after: seconds past that moment after which the keeper sends it again, where
-            something else (a retry's own message) is to start it.
-        delivery: for a retry: the number its next delivery will carry.
-        message: for a retry whose arguments changed: the new signature.
-        finishing: keep the job in the recovery index until :meth:`Store.finish`, because
-            callbacks or a stored result still have to follow.
-        delta: the last checkpoint, written together with the settlement.
-    """
-
-    status: JobStatus
-    reason: str | None = None
-    result: bytes | None = None
-    error: str | None = None
-    delay: float | None = None
-    resend_after: float = 0.0
-    delivery: int | None = None
-    message: bytes | None = None
-    finishing: bool = False
-    delta: Delta = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The claim succeeded.
-
-    Attributes:
-        lease: the right to write.
-        job: the record as it stands after the claim.
-        resumed: whether an earlier attempt left a checkpoint to load.
-    """
-
-    lease: Lease
-    job: Job
-    resumed: bool
-
-
-class Refusal(StrEnum):
-    """Why a claim was not granted. In each case the delivery is dropped: the record stays."""
-
-    HELD = "held"
-    """Another attempt holds a live lease."""
-    SETTLED = "settled"
-    """The job has ended."""
-    PAUSED = "paused"
-    """The job waits for a resume."""
-    STALE = "stale"
-    """The delivery is older than what the record has seen."""
-    EARLY = "early"
-    """The job snoozes, and nobody is to send it before its moment: a copy was left over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The claim was refused, with the record that says why."""
-
-    why: Refusal
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """There is no record of the job, and the delivery did not bring the message to make one."""
-
-    job_id: str
-
-
-Claim: TypeAlias = Granted | Refused | Unknown
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """A job that one keeper has won the right to send again.
-
-    Attributes:
-        job: the record.
-        finishing: the body has ended and its outcome is recorded; only what Celery does
-            afterwards (callbacks, chord, stored result) may be missing.
-    """
-
-    job: Job
-    finishing: bool

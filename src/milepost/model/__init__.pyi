@@ -1,0 +1,43 @@
+from milepost.model.attempts import (
+    NOTHING,
+    RECORDED,
+    Claim,
+    Delivery,
+    Delta,
+    Granted,
+    Lease,
+    Recovery,
+    Refusal,
+    Refused,
+    Settlement,
+    Swap,
+    Unknown,
+)
+from milepost.model.jobs import (
+    Job,
+    JobStatus,
+    NewJob,
+    Progress,
+    Signal,
+)
+
+__all__ = [
+    "NOTHING",
+    "RECORDED",
+    "Claim",
+    "Delivery",
+    "Delta",
+    "Granted",
+    "Job",
+    "JobStatus",
+    "Lease",
+    "NewJob",
+    "Progress",
+    "Recovery",
+    "Refusal",
+    "Refused",
+    "Settlement",
+    "Signal",
+    "Swap",
+    "Unknown",
+]
