@@ -16,7 +16,12 @@ from milepost.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One application's milepost, as the floors below ``app`` see it."""
+    """One application's milepost, as the floors below ``app`` see it.
+
+    Attributes:
+        gates: guards that tasks have made before what they call, by what each is declared
+            as; gone with the application, or with the eager call, whose store they ask.
+    """
 
     settings: Settings
     store: Store
@@ -26,6 +31,7 @@ class Runtime:
     permissions: "security.Permissions" = field(default_factory=lambda: security.ALL_ALLOWED)
     plugins: Plugins = NO_PLUGINS
     cipher: "codecs.Cipher | None" = None
+    gates: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 ATTRIBUTE = "milepost_runtime"

@@ -234,6 +234,23 @@ def test_a_store_is_forgotten_with_the_gates_before_its_limits():
     assert store() is None
 
 
+def test_limits_of_a_store_of_ones_own_need_no_room_for_gates():
+    """They are asked for what the socket says, and nothing is put on them."""
+    bench = bench_of(ask(3), llm_limit=Limit(requests=2, per=PER))
+
+    class Slim:
+        __slots__ = ("acquire", "push", "release", "renew", "settle")
+        is_shared = True
+
+    limits = Slim()
+    for verb in Slim.__slots__:
+        setattr(limits, verb, getattr(bench.inner.limits, verb))
+    bench.runtime = replace(bench.runtime, store=WithLimits(bench.store, limits))
+    bench.attempt()
+    assert bench.job.status is JobStatus.SCHEDULED
+    assert len(bench.model.asked) == 2
+
+
 def test_a_limit_is_kept_per_tenant():
     """Each tenant has its own; the others are not held up."""
     tenants = ["a", "b", "a"]

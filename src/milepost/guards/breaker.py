@@ -24,7 +24,7 @@ from milepost.errors import (
     StoreError,
 )
 from milepost.events import CircuitChanged
-from milepost.guards.circuit import Circuit, Ending, Policy
+from milepost.guards.circuit import CallEnding, Circuit, Policy
 from milepost.observer import Emitter
 
 logger = logging.getLogger("milepost")
@@ -206,7 +206,7 @@ class BreakerGuard:
         """Let the next one probe, where whoever asked is no longer there."""
         if not asked.cancelled() and asked.exception() is None and asked.result():
             work = asked.get_loop().run_in_executor
-            work(None, self.report, Ending.NEUTRAL, asked.result())
+            work(None, self.report, CallEnding.NEUTRAL, asked.result())
 
     def _refuse(self, seconds: float) -> None:
         if seconds > 0:
@@ -214,21 +214,21 @@ class BreakerGuard:
 
     # -- after a call ------------------------------------------------------------------
 
-    def ending(self, error: BaseException | None) -> Ending:
+    def ending(self, error: BaseException | None) -> CallEnding:
         """Return what the end of a call says about the other side."""
         if error is None:
-            return Ending.SUCCESS
-        return Ending.FAILURE if self._is_failure(error) else Ending.NEUTRAL
+            return CallEnding.SUCCESS
+        return CallEnding.FAILURE if self._is_failure(error) else CallEnding.NEUTRAL
 
-    def matters(self, ending: Ending, prober: str) -> bool:
+    def matters(self, ending: CallEnding, prober: str) -> bool:
         """Whether the store has to know of a call's end."""
-        if prober or ending is Ending.FAILURE:
+        if prober or ending is CallEnding.FAILURE:
             return True
         known = self._known
         has_failed = known is not None and known.circuit.failures > 0
-        return ending is Ending.SUCCESS and has_failed
+        return ending is CallEnding.SUCCESS and has_failed
 
-    def report(self, ending: Ending, prober: str) -> None:
+    def report(self, ending: CallEnding, prober: str) -> None:
         """Tell the store how a call ended."""
         if not prober and time.monotonic() < self._blind_until:
             return

@@ -19,7 +19,7 @@ from pybreaker import (
 )
 
 
-class Ending(Enum):
+class CallEnding(Enum):
     """How a call through a breaker ended."""
 
     SUCCESS = "success"
@@ -94,7 +94,7 @@ class Circuit:
         successes = self.successes if self.state == STATE_HALF_OPEN else 0
         return Circuit(STATE_HALF_OPEN, self.failures, successes, self.opened_at, prober, until)
 
-    def after(self, ending: Ending, prober: str, now: float, policy: Policy) -> "Circuit":
+    def after(self, ending: CallEnding, prober: str, now: float, policy: Policy) -> "Circuit":
         """Return the circuit after the end of one call.
 
         Args:
@@ -104,13 +104,13 @@ class Circuit:
             policy: when it opens and closes.
         """
         if self.state == STATE_CLOSED:
-            return self if ending is Ending.NEUTRAL else self._counted(ending, now, policy)
+            return self if ending is CallEnding.NEUTRAL else self._counted(ending, now, policy)
         if not prober or self.prober != prober:
             return self  # a call from before it opened, or a probe that took too long
         free = replace(self, prober="", probe_until=0.0)
-        return free if ending is Ending.NEUTRAL else free._counted(ending, now, policy)
+        return free if ending is CallEnding.NEUTRAL else free._counted(ending, now, policy)
 
-    def _counted(self, ending: Ending, now: float, policy: Policy) -> "Circuit":
+    def _counted(self, ending: CallEnding, now: float, policy: Policy) -> "Circuit":
         """Let pybreaker count one success or failure."""
         storage = CircuitMemoryStorage(self.state)
         for _ in range(self.failures):
@@ -124,7 +124,7 @@ class Circuit:
             throw_new_error_on_trip=False,
         )
         with suppress(RuntimeError), breaker.calling():
-            if ending is Ending.FAILURE:
+            if ending is CallEnding.FAILURE:
                 raise RuntimeError("a call that is over")
         opened = storage.state == STATE_OPEN
         return Circuit(

@@ -16,9 +16,6 @@ from milepost.runtime import Runtime
 
 NO_ESTIMATE = Estimate()
 STANDARD: Mapping[str, Any] = MappingProxyType({})
-GATES = "milepost_gates"
-"""Where a store's limits keep the gates before them: on themselves, since a gate knows them,
-and the store of an eager call is to be forgotten with the call."""
 MOST_GATES = 1000
 MOST_WAIT = 1.0
 """Seconds a guard waits by itself; in a longer wait the job looks for signals each second."""
@@ -113,7 +110,7 @@ def gate_of(
     runtime: Runtime, key: str, limit: Limit | None, breaker: Mapping[str, Any] | None
 ) -> Gate:
     """Return this process's gate for *key*; the first task that asks declares it."""
-    gates: dict[str, Gate] = vars(runtime.store.limits).setdefault(GATES, {})
+    gates: dict[str, Gate] = runtime.gates
     declared = f"{key} {limit} {breaker}"
     gate = gates.get(declared)
     if gate is None:
