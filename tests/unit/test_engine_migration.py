@@ -544,3 +544,24 @@ def test_a_migration_brings_a_loop_of_another_kind_over():
     bench.attempt()
     assert bench.job.status is JobStatus.SUCCEEDED
     assert touched == [3, 4, 5]
+
+
+def test_to_have_begun_a_loop_is_not_to_have_got_anywhere():
+    """What a soft time limit asks: an attempt that goes on for ever with nothing done must end."""
+
+    moved = []
+
+    def body(task):
+        for _ in task.iterate(range(3), every=1):
+            moved.append(bench.last.journal.has_moved)
+            assert bench.last.journal.scope.prefix == "loop/"  # as a step looks it up
+            task.checkpoint()
+            moved.append(bench.last.journal.has_moved)
+            task.step(len, "abc")
+            moved.append(bench.last.journal.has_moved)
+            raise Killed
+
+    bench = Bench(body)
+    with pytest.raises(Killed):
+        bench.attempt()
+    assert moved == [False, False, True]

@@ -267,6 +267,7 @@ class Journal:
 
     def mark_saved(self, delta: Delta) -> None:
         """Learn that *delta* is in the store."""
+        self._moved = self._moved or self._is_news(delta)
         self._writes, self._deletes = {}, {}
         for savable in self._savables():
             savable.saved()  # may put the next changes in place
@@ -276,7 +277,6 @@ class Journal:
         self.tally.mark_saved(delta.progress)
         now = self.monotonic()
         self.deadline, self._tick_at = now + self.every, now + TICK
-        self._moved = self._moved or bool(delta.writes)
         if self._emit:
             lease = self.leased.lease
             done = self.progress.done
@@ -317,7 +317,12 @@ class Journal:
     @property
     def has_moved(self) -> bool:
         """Whether this attempt has got anywhere that the next one will know of."""
-        return self._moved or bool(self.pending().writes)
+        return self._moved or self._is_news(self.pending())
+
+    def _is_news(self, delta: Delta) -> bool:
+        """Whether it says more than by which code, and that loops have begun."""
+        begun = (loop.unsaved() for loop in self._open if not loop.done)
+        return bool(delta.writes.keys() - {META}.union(*begun))
 
     def report(self, message: str | None, done: int | None, total: int | None) -> None:
         """Take in what the task says of its progress; save it if nothing was saved for a while.
