@@ -334,6 +334,30 @@ def test_a_broker_that_is_away_does_not_stop_a_resume(app, jobs, task, monkeypat
     assert jobs.resume(job.id).status is JobStatus.PENDING
 
 
+def test_a_broker_and_a_backend_that_are_away_cost_one_line_each(
+    app, jobs, task, monkeypatch, caplog
+):
+    """What is recorded stands; no traceback frightens whoever has paused a job."""
+
+    def away(*_, **__):
+        raise OSError("away")
+
+    jobs.create("work", task_id="job")
+    monkeypatch.setattr("celery.Task.apply_async", away)
+    monkeypatch.setattr(app.events, "default_dispatcher", away)
+    for name in ("store_result", "mark_as_revoked", "forget"):
+        monkeypatch.setattr(app.backend, name, away)
+    assert jobs.pause("job").status is JobStatus.PAUSED
+    assert jobs.resume("job").status is JobStatus.PENDING
+    assert jobs.cancel("job").status is JobStatus.CANCELLED
+    assert jobs.restart("job").status is JobStatus.PENDING
+    assert len(caplog.records) >= 5
+    for said in caplog.records:
+        assert (said.levelname, said.exc_info) == ("WARNING", None)
+        assert "away" in said.getMessage()
+        assert "\n" not in said.getMessage()
+
+
 def test_bulk(app, jobs, task):
     mine = [jobs.create("work", owner="ann") for _ in range(3)]
     other = jobs.create("work", owner="bob")
