@@ -832,6 +832,15 @@ def test_the_policy_holds_for_both_systems(guarded, host, engine):
             verb(job_id, principal="ann")
 
 
+def test_route_job_says_who_asks(guarded, host):
+    """The principal is no part of the payload."""
+    router = guarded.milepost.router
+    with pytest.raises(PermissionDeniedError):
+        router.route_job("import", rows=2)
+    job_id = router.route_job("import", rows=2, principal="ann")
+    assert host.jobs[job_id].payload == {"rows": 2}
+
+
 def test_the_policy_holds_for_moves(guarded):
     milepost = guarded.milepost
     for act in (
