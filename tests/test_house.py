@@ -21,7 +21,10 @@ from milepost.interrupts import Interrupt
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "ciphertext", "clock", "errors", "face", "history", "jobtype", "model", "query"),
+    (
+        *("_version", "ciphertext", "clock", "errors", "face", "history", "jobtype", "model"),
+        *("query", "retry_after"),
+    ),
     (
         *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
         *("llm", "observer", "plugins", "settings", "store", "transactional"),
