@@ -106,6 +106,9 @@ class Store(Protocol):
             delivery: what arrived.
             owner: ``<worker incarnation>:<process>``; the keeper renews by incarnation.
             lease_seconds: the base length of the lease.
+
+        Raises:
+            ValueTooLargeError: the delivery's message is larger than the limit.
         """
         ...
 
