@@ -54,7 +54,6 @@ class SqlStore(Control, Listing):
         database = Database(dialect, settings.namespace)
         super().__init__(database, settings.retention, settings.max_value_bytes)
         self.name = dialect.name
-        self._dialect = dialect
         self.documents = SqlDocuments(self._database)
         self.limits = SqlLimits(self._database)
 
