@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_looked_at(store, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", refuse)
         for _ in range(2):  # on the connection that was there, and on a new one
-            with pytest.raises(StoreUnavailableError, match="Permission denied: .*jobs"):
+            with pytest.raises(StoreUnavailableError, match=r"Permission denied: .*jobs"):
                 store.commit(lease, Delta({"a": b"1"}))
     store.commit(lease, Delta({"a": b"1"}))
     assert store.load("j") == {"a": b"1"}
