@@ -153,8 +153,12 @@ def test_find_takes_what_people_write(jobs, task, clock):
     assert len(jobs.find(since=timedelta(days=100_000)).jobs) == 2
     assert jobs.find(job_type="other").jobs == ()
     assert jobs.stats() == {("work", JobStatus.PENDING): 1, ("work", JobStatus.PAUSED): 1}
-    for bad in ({"status": "asleep"}, {"limit": 0}, {"cursor": "?"}):
-        with pytest.raises(ConfigurationError):
+    for bad in (
+        *({"status": "asleep"}, {"cursor": "?"}),
+        *({"limit": 0}, {"limit": 10**30}, {"limit": 1.5}, {"limit": "9"}),
+        *({"since": datetime.min}, {"since": "2h"}, {"since": float("nan")}),
+    ):
+        with pytest.raises(ConfigurationError, match=next(iter(bad))):
             jobs.find(**bad)
 
 
