@@ -93,7 +93,6 @@ class StartingContract(StoreCase):
             lambda: store.commit(lease, Delta({"a": big})),
             lambda: store.settle(lease, Settlement(JobStatus.SUCCEEDED, result=big)),
             lambda: store.settle(lease, Settlement(JobStatus.SCHEDULED, message=big)),
-            lambda: store.resume("nobody", writes={"a": big}),
         ):
             with raises(ValueTooLargeError):
                 write()
