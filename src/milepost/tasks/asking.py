@@ -47,13 +47,7 @@ from milepost.model import JobStatus
 from milepost.tasks.admission import NO_ESTIMATE, Admission, Gate
 from milepost.tasks.family import FamilyBudget
 from milepost.tasks.parsing import Misfit, repaired
-from milepost.tasks.questions import (
-    OF_ONE_QUESTION,
-    Question,
-    kept,
-    kept_error,
-    replayed,
-)
+from milepost.tasks.questions import OF_ONE_QUESTION, Question, kept, kept_error, replayed
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds: bounds of what the exponential back-off may choose from."""
@@ -192,11 +186,7 @@ class Asker:
             return self._take(question, request, response, money)
 
     def _take(
-        self,
-        question: Question,
-        request: LLMRequest,
-        response: LLMResponse,
-        money: Decimal | None,
+        self, question: Question, request: LLMRequest, response: LLMResponse, money: Decimal | None
     ) -> LLMResponse:
         """Note what an answer has cost, and the answer if it is one, for the same commit.
 
