@@ -1,6 +1,7 @@
 """What to look for among all jobs, and what was found."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from milepost.errors import ConfigurationError
@@ -56,6 +57,21 @@ class Page:
 
     jobs: tuple[Job, ...]
     cursor: str | None = None
+
+
+def pages(find: Callable[[Query], Page], query: Query) -> Iterator[Page]:
+    """Yield all that a query finds, page by page, each looked for when it is asked for.
+
+    Args:
+        find: of a store.
+        query: what to find; its limit is that of each page.
+    """
+    while True:
+        page = find(query)
+        yield page
+        if page.cursor is None:
+            return
+        query = replace(query, cursor=page.cursor)
 
 
 def cursor_at(job: Job) -> str:
