@@ -16,12 +16,16 @@ import pytest
 from celery.backends.cache import CacheBackend
 
 import milepost
+from milepost.errors import MissingExtraError
 from milepost.interrupts import Interrupt
 
 SOURCE = Path(milepost.__file__).parent
 
 FLOORS = (
-    ("_version", "ciphertext", "clock", "errors", "face", "history", "jobtype", "model", "query"),
+    (
+        *("_version", "ciphertext", "clock", "errors", "face", "history", "jobtype", "model"),
+        *("query", "retry_after"),
+    ),
     (
         *("budget", "codec", "documents", "events", "extras", "guard", "interrupts", "limits"),
         *("llm", "observer", "plugins", "settings", "store", "transactional"),
@@ -322,6 +326,26 @@ def sample_of(cls: type[BaseException]) -> BaseException:
         return cls("täxt")
     wanted = list(inspect.signature(cls).parameters.values())
     return cls(*[values.get(parameter.annotation, "paused") for parameter in wanted])
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [cls for cls in exceptions() if issubclass(cls, milepost.MilepostError)],
+    ids=lambda cls: cls.__name__,
+)
+def test_errors_say_what_is_wrong(cls: type[BaseException]) -> None:
+    """In one line of words with the facts in it, and never as a tuple of arguments."""
+    error = sample_of(cls)
+    assert "täxt" in str(error)
+    assert str(error) != str(error.args)
+    assert not set(str(error)) & set("\n\t")
+    if len(error.args) > 1:  # those of one are often given their words by whoever raises them
+        assert len(str(error)) > len("täxt/täxt: täxt") - 1
+
+
+def test_what_milepost_brings_is_no_extra() -> None:
+    """The pip line of a part that has none names no empty one."""
+    assert str(MissingExtraError("pydantic", "")).endswith("Run: pip install milepost")
 
 
 @pytest.mark.parametrize("cls", exceptions(), ids=lambda cls: cls.__name__)

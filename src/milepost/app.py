@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
@@ -78,14 +78,15 @@ class Milepost:
         if getattr(app, ATTRIBUTE, None) is not None:
             raise ConfigurationError(f"the Celery app {app.main!r} has a milepost already")
         self.app = app
-        self._given = {**settings, "store": store if isinstance(store, str) else None}
+        is_store = callable(getattr(store, "claim", None))
+        self._given = {**settings, "store": None if is_store else store}
         early = read_settings(self._given, {})
         self._early = {name: getattr(early, name) for name in BEFORE_CONFIGURATION}
         self.plugins = load_plugins(
             plugins, blocked=early.blocked_plugins, strict=early.strict_plugins
         )
         self._keys = keys
-        self._store = None if isinstance(store, str) else store
+        self._store = cast("Store", store) if is_store else None
         if early.store is not None and self._store is None:
             open_store(early.store, early, self.plugins.stores)  # fail where the mistake is made
         self._codec = self._made("codecs", codec) or JsonCodec()

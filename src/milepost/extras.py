@@ -12,7 +12,7 @@ def load(module: str, extra: str) -> Any:
 
     Args:
         module: dotted name of the module.
-        extra: the extra of milepost that brings it.
+        extra: the extra of milepost that brings it; empty where milepost itself does.
 
     Returns:
         The module.

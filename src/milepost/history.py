@@ -32,6 +32,9 @@ class Act(StrEnum):
     """Let a job begin again."""
 
 
+EXPIRED = "expired"
+"""What the reason begins with for which a job is cancelled that has not begun in time."""
+
 CRASH = "crash"
 """The act of an attempt whose process died."""
 

@@ -7,7 +7,9 @@ application can hand one over as well: ``Milepost(app, plugins=[module])``.
 Hooks are called once, when ``Milepost(app)`` is made, and take no arguments. They return names
 and factories and do nothing else: at that moment the application's modules are still being
 imported, and processes are yet to be forked. A factory is called when what it makes is first
-needed, and what it makes connects on first use only.
+needed, and what it makes connects on first use only. It gets what its hook says and nothing
+else: one that has to be told more reads it from the environment, or the application makes the
+thing itself and gives it in place of a name.
 
 A name stands for one thing: two plugins that bring one of the same kind and name are refused.
 """
@@ -66,7 +68,7 @@ def milepost_codecs() -> Mapping[str, Callable[[], Codec]]:
 
 
 @_spec
-def milepost_key_providers() -> Mapping[str, Callable[..., Any]]:
+def milepost_key_providers() -> Mapping[str, Callable[[], Any]]:
     """Return name → ``factory()`` that returns a provider of encryption keys.
 
     In use with ``Milepost(app, keys="plugin:<name>")``, or the setting. What it returns is a
@@ -96,7 +98,7 @@ def milepost_guards() -> Mapping[str, Callable[..., Any]]:
 
 
 @_spec
-def milepost_llm_clients() -> Mapping[str, Callable[..., Any]]:
+def milepost_llm_clients() -> Mapping[str, Callable[[], Any]]:
     """Return name → ``factory()`` that returns a :class:`milepost.llm.LLMClient`.
 
     In use in an ``LLMTask`` with ``llm_client = "<name>"``. It keeps the rules of
@@ -116,19 +118,20 @@ def milepost_permission_policies() -> Mapping[str, Callable[[], Policy]]:
 
 
 @_spec
-def milepost_flag_sources() -> Mapping[str, Callable[..., Any]]:
-    """Return name → ``factory(**options)`` that returns a source of feature flags.
+def milepost_flag_sources() -> Mapping[str, Callable[[], Any]]:
+    """Return name → ``factory()`` that returns a source of feature flags.
 
-    In use where the application names it; the options are those that it gives there.
+    In use with ``Milepost(app, routing=Routing(flags=["<name>"]))``: a
+    :class:`milepost.routing.FlagSource`.
     """
     raise NotImplementedError
 
 
 @_spec
-def milepost_legacy_managers() -> Mapping[str, Callable[..., Any]]:
-    """Return name → ``factory(**options)`` that returns a manager of the host's own jobs.
+def milepost_legacy_managers() -> Mapping[str, Callable[[], Any]]:
+    """Return name → ``factory()`` that returns a manager of the host's own jobs.
 
-    It is a :class:`milepost.jobs.JobManager`. In use where the application names it; the
-    options are those that it gives there.
+    In use with ``Milepost(app, routing=Routing(legacy="<name>"))``: a
+    :class:`milepost.jobs.JobManager`.
     """
     raise NotImplementedError

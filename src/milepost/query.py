@@ -1,10 +1,14 @@
 """What to look for among all jobs, and what was found."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from milepost.errors import ConfigurationError
 from milepost.model import Job, JobStatus
+
+LARGEST = 1_000_000
+"""The largest page that can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class Query:
         task: of the task with this registered name.
         owner: whose.
         since: created at this moment or later, in seconds since the epoch.
-        limit: how many at most, from 1.
+        limit: how many at most, from 1 to LARGEST.
         cursor: where the previous page ended.
     """
 
@@ -28,8 +32,9 @@ class Query:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ConfigurationError(f"limit = {self.limit!r}: it must be at least 1")
+        if not isinstance(self.limit, int) or not 1 <= self.limit <= LARGEST:
+            wanted = f"it must be a whole number from 1 to {LARGEST}"
+            raise ConfigurationError(f"limit = {self.limit!r}: {wanted}")
 
     def wants(self, job: Job) -> bool:
         """Whether a job is one of those asked for, wherever it stands in the order."""
@@ -52,6 +57,21 @@ class Page:
 
     jobs: tuple[Job, ...]
     cursor: str | None = None
+
+
+def pages(find: Callable[[Query], Page], query: Query) -> Iterator[Page]:
+    """Yield all that a query finds, page by page, each looked for when it is asked for.
+
+    Args:
+        find: of a store.
+        query: what to find; its limit is that of each page.
+    """
+    while True:
+        page = find(query)
+        yield page
+        if page.cursor is None:
+            return
+        query = replace(query, cursor=page.cursor)
 
 
 def cursor_at(job: Job) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 from milepost.errors import ConfigurationError
 
@@ -69,32 +69,15 @@ class Settings:
     strict_plugins: bool = False
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
+        for name, (fits, wanted) in _RULES.items():
             value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise ConfigurationError(f"{name} = {value!r}: it must be a number above 0")
-        for name in _TRUTHS:
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(f"{name} = {getattr(self, name)!r}: True or False")
-        names: Any = self.blocked_plugins
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise ConfigurationError(f"blocked_plugins = {names!r}: it must be a list of names")
-        object.__setattr__(self, "blocked_plugins", tuple(names))
-        if not isinstance(self.max_crashes, int) or self.max_crashes < 0:
-            raise ConfigurationError(
-                f"max_crashes = {self.max_crashes!r}: it must be a whole number from 0"
-            )
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", self.namespace):
-            raise ConfigurationError(
-                f"namespace = {self.namespace!r}: letters, digits and _ only, at most 40, "
-                "not beginning with a digit"
-            )
-        if self.record_at not in ("publish", "start"):
-            raise ConfigurationError(f"record_at = {self.record_at!r}: 'publish' or 'start'")
-        if self.compression not in ("zlib", "zstd", "none"):
-            raise ConfigurationError(
-                f"compression = {self.compression!r}: 'zlib', 'zstd' or 'none'"
-            )
+            if not fits(value):
+                # A store's URL may hold a password, and so may what was given in its place.
+                shown = (
+                    f"a value of type {type(value).__name__}" if name in _SECRET else repr(value)
+                )
+                raise ConfigurationError(f"{name} = {shown}: {wanted}")
+        object.__setattr__(self, "blocked_plugins", tuple(self.blocked_plugins))
         if self.renew_seconds * 2 > self.lease_seconds:
             raise ConfigurationError(
                 f"renew_seconds = {self.renew_seconds} leaves no room for one missed renewal "
@@ -102,21 +85,76 @@ class Settings:
             )
 
 
-_POSITIVE = (
-    "lease_seconds",
-    "renew_seconds",
-    "scan_seconds",
-    "checkpoint_every",
-    "resend_after",
-    "stalled_after",
-    "retention",
-    "max_value_bytes",
-    "store_timeout",
-    "max_input_bytes",
-    "max_input_depth",
-    "max_input_text",
-)
+Rule: TypeAlias = tuple[Callable[[Any], bool], str]
+"""Whether a value will do, and what to give instead of one that does not."""
+
+CENTURY = 100 * 365 * 86400.0
+"""The longest time that can be set, in seconds: clocks and databases have an end."""
+
+
+def _seconds(longest: float = CENTURY) -> Rule:
+    return (
+        lambda value: _is_number(value, int | float) and 0 < value <= longest,
+        f"it must be a number of seconds above 0, at most {longest:.0f}",
+    )
+
+
+def _whole(least: int) -> Rule:
+    return (
+        lambda value: _is_number(value, int) and value >= least,
+        f"it must be a whole number from {least}",
+    )
+
+
+def _one_of(*words: str) -> Rule:
+    return lambda value: value in words, " or ".join(map(repr, words))
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_namespace(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", value))
+
+
+def _are_names(value: Any) -> bool:
+    lists = isinstance(value, list | tuple | set | frozenset)
+    return lists and all(isinstance(name, str) and name for name in value)
+
+
+def _text_or_none(wanted: str) -> Rule:
+    return lambda value: value is None or (isinstance(value, str) and value.strip() != ""), wanted
+
+
+_TRUTH: Rule = lambda value: isinstance(value, bool), "True or False"
 _TRUTHS = ("allow_pickle", "allow_older_versions", "strict_plugins")
+_SECRET = ("store", "keys")
+_RULES: Mapping[str, Rule] = {
+    "store": _text_or_none("it must be a URL, or None for the Redis that Celery uses"),
+    "namespace": (
+        _is_namespace,
+        "letters, digits and _ only, at most 40, not beginning with a digit",
+    ),
+    "lease_seconds": _seconds(),
+    "renew_seconds": _seconds(),
+    "scan_seconds": _seconds(),
+    "checkpoint_every": _seconds(),
+    "max_crashes": _whole(0),
+    "resend_after": _seconds(),
+    "stalled_after": _seconds(),
+    "retention": _seconds(),
+    "max_value_bytes": _whole(1),
+    "store_timeout": _seconds(86400.0),
+    "keys": _text_or_none("it must be 'file:/path' or 'env:NAME', or None for no keys"),
+    "compression": _one_of("zlib", "zstd", "none"),
+    "record_at": _one_of("publish", "start"),
+    "max_input_bytes": _whole(1),
+    "max_input_depth": _whole(1),
+    "max_input_text": _whole(1),
+    "blocked_plugins": (_are_names, "it must be a list of names"),
+    **dict.fromkeys(_TRUTHS, _TRUTH),
+}
 
 
 def _truth(text: str) -> bool:
@@ -132,11 +170,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 _READ: dict[str, Callable[[str], Any]] = {
-    "store": str,
-    "namespace": str,
-    "record_at": str,
-    "keys": str,
-    "compression": str,
+    **dict.fromkeys(("store", "namespace", "record_at", "keys", "compression"), str),
     "max_crashes": int,
     "max_value_bytes": int,
     "max_input_bytes": int,
@@ -145,6 +179,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "blocked_plugins": _names,
     **dict.fromkeys(_TRUTHS, _truth),
 }
+"""How a setting is read from text; those that are not here are seconds."""
 
 
 def read_settings(
@@ -185,7 +220,9 @@ def _from_text(name: str, text: str | None) -> Any:
     try:
         return _READ.get(name, float)(text)
     except (KeyError, ValueError):
-        kind = "1 or 0, true or false, yes or no" if name in _TRUTHS else "a number"
+        kind = "1 or 0, true or false, yes or no"
+        if name not in _TRUTHS:
+            kind = "a whole number" if name in _READ else "a number of seconds"
         raise ConfigurationError(
             f"environment variable MILEPOST_{name.upper()} = {text!r}: it must be {kind}"
         ) from None

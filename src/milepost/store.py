@@ -106,6 +106,9 @@ class Store(Protocol):
             delivery: what arrived.
             owner: ``<worker incarnation>:<process>``; the keeper renews by incarnation.
             lease_seconds: the base length of the lease.
+
+        Raises:
+            ValueTooLargeError: the delivery's message is larger than the limit.
         """
         ...
 
@@ -190,22 +193,24 @@ class Store(Protocol):
         """
         ...
 
-    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+    def signal(
+        self, job_id: str, signal: Signal, *, by: str = "", force: bool = False, reason: str = ""
+    ) -> Job:
         """Ask something of a job.
 
-        A running job gets it with its next commit. PAUSE and CANCEL take a job that has
-        not started (pending, scheduled, interrupted) at once; CANCEL ends a paused one.
-        Asking a paused job to pause again changes nothing.
+        A running job gets it with its next commit. PAUSE and CANCEL take a job that waits
+        at once; CANCEL ends a paused one. To pause a paused job changes nothing.
 
-        A job that is cancelled at once stays in the recovery index, to fall due FINISH_AFTER
-        seconds later, until :meth:`finish`: what waits for it in Celery is still to be told.
+        A job cancelled at once falls due FINISH_AFTER seconds later, until :meth:`finish`:
+        what waits for it in Celery is still to be told.
 
         Args:
             job_id: which job.
             signal: what.
             by: who asks, for the history.
             force: CANCEL ends a running job at once too. Its record then keeps ``worker``,
-                by which that worker knows that a process of its own is to be stopped.
+                which knows by that to stop a process of its own.
+            reason: why; for the history, and the record of a job that it ends unstarted.
 
         Returns:
             The record afterwards.

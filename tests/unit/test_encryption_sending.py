@@ -275,6 +275,12 @@ def test_a_worker_refuses_items_that_came_in_the_clear(app, name):
     assert "found in the clear" in str(outcome.value)
 
 
+def test_items_of_an_eager_call_never_travelled(app):
+    """So they are no more refused than the task itself is, when it runs eagerly."""
+    for signature in (app.tasks["secret"].map(["a"]), app.tasks["secret"].starmap([("a",)])):
+        assert signature.apply().get() == [app.tasks["secret"].apply(("a",)).get()]
+
+
 def test_a_canvas_with_arguments_of_its_own_is_refused(app):
     """They would go to its members, past what is sealed for each of them."""
     body = chord([named(app)], plain(app).s(), args=(CANARY,), app=app)

@@ -164,7 +164,7 @@ def test_retry_after_may_be_a_date(server, client, clock, send):
     assert 19.0 <= clock.now() - start <= 21.0
 
 
-@pytest.mark.parametrize("nonsense", ["soon", "-5", "nan", "Mon, 99 Foo"])
+@pytest.mark.parametrize("nonsense", ["soon", "-5", "nan", "inf", "Mon, 99 Foo"])
 def test_retry_after_may_be_nonsense(server, client, clock, send, nonsense):
     server.script = [(429, {"Retry-After": nonsense})]
     start = clock.now()

@@ -153,8 +153,12 @@ def test_find_takes_what_people_write(jobs, task, clock):
     assert len(jobs.find(since=timedelta(days=100_000)).jobs) == 2
     assert jobs.find(job_type="other").jobs == ()
     assert jobs.stats() == {("work", JobStatus.PENDING): 1, ("work", JobStatus.PAUSED): 1}
-    for bad in ({"status": "asleep"}, {"limit": 0}, {"cursor": "?"}):
-        with pytest.raises(ConfigurationError):
+    for bad in (
+        *({"status": "asleep"}, {"cursor": "?"}),
+        *({"limit": 0}, {"limit": 10**30}, {"limit": 1.5}, {"limit": "9"}),
+        *({"since": datetime.min}, {"since": "2h"}, {"since": float("nan")}),
+    ):
+        with pytest.raises(ConfigurationError, match=next(iter(bad))):
             jobs.find(**bad)
 
 
@@ -332,6 +336,30 @@ def test_a_broker_that_is_away_does_not_stop_a_resume(app, jobs, task, monkeypat
         "celery.Task.apply_async", lambda *_, **__: (_ for _ in ()).throw(OSError("away"))
     )
     assert jobs.resume(job.id).status is JobStatus.PENDING
+
+
+def test_a_broker_and_a_backend_that_are_away_cost_one_line_each(
+    app, jobs, task, monkeypatch, caplog
+):
+    """What is recorded stands; no traceback frightens whoever has paused a job."""
+
+    def away(*_, **__):
+        raise OSError("away")
+
+    jobs.create("work", task_id="job")
+    monkeypatch.setattr("celery.Task.apply_async", away)
+    monkeypatch.setattr(app.events, "default_dispatcher", away)
+    for name in ("store_result", "mark_as_revoked", "forget"):
+        monkeypatch.setattr(app.backend, name, away)
+    assert jobs.pause("job").status is JobStatus.PAUSED
+    assert jobs.resume("job").status is JobStatus.PENDING
+    assert jobs.cancel("job").status is JobStatus.CANCELLED
+    assert jobs.restart("job").status is JobStatus.PENDING
+    assert len(caplog.records) >= 5
+    for said in caplog.records:
+        assert (said.levelname, said.exc_info) == ("WARNING", None)
+        assert "away" in said.getMessage()
+        assert "\n" not in said.getMessage()
 
 
 def test_bulk(app, jobs, task):

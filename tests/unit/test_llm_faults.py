@@ -168,6 +168,12 @@ def test_parameters_and_system_go_through(make_client, provider, llmock):
     [
         ("7", None, 7.0),
         ("7", "1500", 1.5),
+        ("7", "soon", 7.0),
+        ("7", "nan", 7.0),
+        ("7", "", 7.0),
+        (None, "soon", 0.0),
+        ("inf", None, 0.0),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None, 0.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", None, 0.0),
         ("nonsense", None, 0.0),
         ("nan", None, 0.0),

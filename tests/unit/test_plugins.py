@@ -1,12 +1,15 @@
 """Plugins: found, asked once, put to use, and kept from doing harm."""
 
+import re
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from commands import run
 from deliveries import OwnCelery, deliver, make_app, record
-from milepost import CheckpointableTask, EncryptedTask, LLMTask, Milepost, discovery
+from hosts import HostJobs
+from milepost import CheckpointableTask, EncryptedTask, LLMTask, Milepost, discovery, hookspecs
 from milepost.codecs.json import JsonCodec
 from milepost.codecs.keyring import Key, Keyring
 from milepost.discovery import load_plugins
@@ -15,6 +18,7 @@ from milepost.hookspecs import hookimpl
 from milepost.jobtype import JobType
 from milepost.llms import FunctionClient
 from milepost.plugins import PluginState
+from milepost.routing import Routing, StaticFlags
 from milepost.security.permissions import Decision
 from milepost.stores.memory import MemoryStore
 
@@ -437,3 +441,26 @@ def test_a_provider_of_keys():
     assert b"hush" not in job.message
     with pytest.raises(ConfigurationError, match="no plugin brings the key provider 'other'"):
         make_app(milepost={"keys": "plugin:other"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reference_promises_what_the_hook_does(kind):
+    """The arguments of its factories, in both; no application can give any others."""
+    said = getattr(hookspecs, f"milepost_{kind}").__doc__
+    pages = Path(__file__).parents[2] / "docs" / "reference" / "hooks.md"
+    row = next(line for line in pages.read_text().splitlines() if f"`milepost_{kind}()`" in line)
+    (promised,) = re.findall(r"factory\(.*?\)", said.split(".")[0])
+    assert re.findall(r"factory\(.*?\)", row) == [promised]
+    assert "**" not in promised
+
+
+def test_a_flag_source_and_a_legacy_manager():
+    """Both are made when the app names them, of no arguments."""
+    made = SimpleNamespace(
+        flag_sources={"house": lambda: StaticFlags({"celery_mail": 100})},
+        legacy_managers={"house": HostJobs},
+    )
+    routing = Routing(legacy="house", flags=["house"])
+    app = make_app(milepost={"plugins": [plugin(**vars(made))], "routing": routing})
+    assert app.milepost.router.mode("mail") == ("celery", 100.0)
+    assert app.milepost.router.create_job("post") == "1"

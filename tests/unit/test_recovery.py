@@ -7,8 +7,9 @@ from milepost.codecs.json import JsonCodec
 from milepost.engine.aftermath import Aftermath
 from milepost.engine.recovery import AGAIN_AFTER, BATCH, Keeper
 from milepost.errors import StoreUnavailableError
-from milepost.events import JobRecovered
+from milepost.events import JobExpired, JobRecovered
 from milepost.history import Act
+from milepost.jobs.explain import explain
 from milepost.model import Delivery, Granted, JobStatus, NewJob, Settlement, Signal
 from milepost.observer import Emitter
 from milepost.runtime import Runtime
@@ -257,6 +258,18 @@ def test_a_revoked_job_does_not_come_back(world):
         assert world.store.get(job_id).status is JobStatus.CANCELLED
     world.clock.advance(100)
     assert world.keeper.recover() == 0
+
+
+def test_an_expired_job_says_so(world):
+    """In its record, its history, what explains it, and to observers."""
+    reason = "expired: it had not begun by 2026-11-28 09:30:00 UTC"
+    world.job()
+    world.keeper.revoked("j", None, reason)
+    world.keeper.revoked("j", None, reason)  # another message of it
+    job = world.store.get("j")
+    assert (job.status, job.reason, job.history[-1].note) == (JobStatus.CANCELLED, reason, reason)
+    assert world.events == [JobExpired("j", "t", reason)]
+    assert explain(job, 60.0, None).summary == f"It has {reason}; retry lets it run all the same."
 
 
 def test_a_revoked_job_whose_end_celery_was_not_told_of_is_told_again(world):

@@ -1,6 +1,7 @@
 """The manager of jobs in threads: on record, steered, and honest about its death."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -272,3 +273,103 @@ def test_the_manager_of_celerys_jobs_resumes_none_of_these(app, manager):
     manager.resume(job_id)
     manager.go.release(10)
     assert manager.result(job_id, timeout=30) == 5
+
+
+def paused(manager):
+    """Return the id of a job that was paused where it saved."""
+    job_id = manager.create_job("steps", {"upto": 5})
+    assert manager.reached.get(timeout=30) == 1
+    manager.pause(job_id)
+    manager.go.release()
+    until(lambda: manager.get_job_status(job_id).status == "paused")
+    return job_id
+
+
+def test_a_job_resumed_before_its_old_thread_is_done_keeps_its_lease(clock):
+    """The old run takes its own name off the list of what runs, never the new one's."""
+    store, done, renewed = MemoryStore(clock), threading.Event(), []
+    app = make_app(milepost={"store": store, "clock": clock, "renew_seconds": 0.01})
+    manager = BackgroundJobManager(app, threads=2)
+    go, running = threading.Semaphore(0), []
+
+    @manager.job_type("steps", bind=True)
+    def steps(run):
+        running.append(threading.current_thread())
+        while not done.is_set():
+            run.save(None)
+            go.acquire(timeout=30)
+
+    settle, renew, settled = store.settle, store.renew, threading.Semaphore(0)
+
+    def settle_and_dawdle(lease, settlement):
+        settle(lease, settlement)
+        if settlement.status is JobStatus.PAUSED:
+            assert settled.acquire(timeout=30)
+
+    forget = manager._forget_if_ended
+    forgotten = threading.Event()
+    manager._forget_if_ended = lambda job_id: (forget(job_id), forgotten.set())
+    store.settle = settle_and_dawdle
+    store.renew = lambda owner, ids: (renewed.append(tuple(ids)), renew(owner, ids))[1]
+    job_id = manager.create_job("steps")
+    until(lambda: running)
+    manager.pause(job_id)
+    go.release()
+    until(lambda: manager.get_job_status(job_id).status == "paused")
+    manager.resume(job_id)
+    until(lambda: len(running) == 2)
+    settled.release()
+    assert forgotten.wait(30)
+    renewed.clear()
+    until(lambda: (job_id,) in renewed)
+    done.set()
+    go.release(100)
+    manager.close()
+    assert manager.get(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_that_obeys_a_pause_while_it_is_resumed_goes_on(app, manager):
+    """Whoever resumes it has seen it running: nobody else would start it."""
+    job_id = paused(manager)
+    seen = manager.get(job_id)
+    get = manager.get
+    manager.get = lambda job_id: replace(seen, status=JobStatus.RUNNING)
+    manager.resume(job_id)
+    manager.get = get
+    manager.go.release(10)
+    assert manager.result(job_id, timeout=30) == 5
+
+
+def test_a_closed_manager_resumes_nothing(manager):
+    """The job stays paused: it is not claimed for a thread that never comes."""
+    job_id = paused(manager)
+    manager.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        manager.resume(job_id)
+    assert manager.get(job_id).status is JobStatus.PAUSED
+    assert manager.cancel(job_id).status is JobStatus.CANCELLED
+
+
+def test_closing_waits_for_a_job_that_is_being_started(app, manager, gate):
+    """It is recorded, claimed and run, and not left between two of these."""
+    store, recorded, go_on = app.milepost.store, threading.Event(), threading.Event()
+    create, ids = store.create, []
+
+    def create_and_dawdle(new):
+        create(new)
+        recorded.set()
+        assert go_on.wait(30)
+
+    store.create = create_and_dawdle
+    caller = threading.Thread(
+        target=lambda: ids.append(manager.create_job("double", {"number": 4}))
+    )
+    caller.start()
+    assert recorded.wait(30)
+    closer = threading.Thread(target=manager.close)
+    closer.start()
+    until(manager._closing.is_set)
+    go_on.set()
+    caller.join(30)
+    closer.join(30)
+    assert manager.result(ids[0], timeout=30) == 8

@@ -433,6 +433,34 @@ def test_a_broker_that_is_down_is_one_error(app, router, host, monkeypatch):
     assert run(app, job_id).state == "IGNORED"
 
 
+def test_a_store_that_is_away_as_well_does_not_hide_the_brokers_error(make, host, monkeypatch):
+    """Neither does it hide the legacy system's, where that was to take the job."""
+
+    def away(*args, **kwargs):
+        raise StoreUnavailableError("memory://", "nobody home")
+
+    app = make(fall_back=False)
+    enable(app)
+    refuse_sending(monkeypatch, app)
+    with monkeypatch.context() as patch:
+        patch.setattr(app.milepost.store, "signal", away)
+        with pytest.raises(BrokerUnavailableError, match="broker down") as caught:
+            app.milepost.router.create_job("import")
+    assert "nobody home" in caught.value.__notes__[0]
+
+    def fail(*args, **kwargs):
+        monkeypatch.setattr(app.milepost.store, "signal", away)
+        raise ValueError("legacy is down as well")
+
+    app = make(fall_back=True)
+    enable(app)
+    refuse_sending(monkeypatch, app)
+    monkeypatch.setattr(host, "create_job", fail)
+    with pytest.raises(ValueError, match="legacy is down") as failed:
+        app.milepost.router.create_job("import")
+    assert "nobody home" in failed.value.__notes__[0]
+
+
 def test_with_a_key_the_job_waits_for_the_broker(app, router, host, monkeypatch):
     enable(app)
     refuse_sending(monkeypatch, app)
@@ -802,6 +830,15 @@ def test_the_policy_holds_for_both_systems(guarded, host, engine):
     for verb in (router.cancel, router.resume, router.retry, router.result):
         with pytest.raises(PermissionDeniedError):
             verb(job_id, principal="ann")
+
+
+def test_route_job_says_who_asks(guarded, host):
+    """The principal is no part of the payload."""
+    router = guarded.milepost.router
+    with pytest.raises(PermissionDeniedError):
+        router.route_job("import", rows=2)
+    job_id = router.route_job("import", rows=2, principal="ann")
+    assert host.jobs[job_id].payload == {"rows": 2}
 
 
 def test_the_policy_holds_for_moves(guarded):

@@ -72,11 +72,11 @@ def test_too_old_library(monkeypatch):
 
 @pytest.mark.parametrize("level, number", [("NORMAL", 1), ("FULL", 2), ("extra", 3)])
 def test_wal_and_synchronous(path, level, number):
-    dialect = sqlite.connect(f"sqlite:///{path}?synchronous={level}", Settings())._dialect
-    link = dialect.connect()
+    store = sqlite.connect(f"sqlite:///{path}?synchronous={level}", Settings())
+    link = store._database.sessions.get().link
     assert link.fetch("PRAGMA journal_mode", {}) == [("wal",)]
     assert link.fetch("PRAGMA synchronous", {}) == [(number,)]
-    link.close()
+    store.close()
 
 
 def test_locked_file_is_an_error_in_time_and_passes(store, path):
@@ -122,6 +122,40 @@ def test_a_file_that_is_no_database(path):
     store = open_store(f"sqlite:///{path}")
     with pytest.raises(StoreError, match="not a database"):
         store.get("j")
+
+
+def test_a_file_that_cannot_be_looked_at(store, path, monkeypatch):
+    """As where its folder may no longer be read; it passes, and the store goes on."""
+    monkeypatch.setattr(sqlite, "CHECK_EVERY", 0.0)
+    lease = granted(store)
+    stat = os.stat
+
+    def refuse(name, *args, **kwargs):
+        if name == str(path):
+            raise PermissionError(13, "Permission denied", name)
+        return stat(name, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        for _ in range(2):  # on the connection that was there, and on a new one
+            with pytest.raises(StoreUnavailableError, match=r"Permission denied: .*jobs"):
+                store.commit(lease, Delta({"a": b"1"}))
+    store.commit(lease, Delta({"a": b"1"}))
+    assert store.load("j") == {"a": b"1"}
+
+
+def test_a_folder_that_a_file_has_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "CHECK_EVERY", 0.0)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    store = open_store(f"sqlite:///{folder}/jobs.db")
+    lease = granted(store)
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("no folder")
+    with pytest.raises(StoreError, match="deleted or replaced"):
+        store.commit(lease, Delta({"a": b"1"}))
+    with pytest.raises(StoreUnavailableError, match="no directory"):
+        store.commit(lease, Delta({"a": b"1"}))
 
 
 def test_deleted_file_is_told_then_made_anew(store, path, monkeypatch):

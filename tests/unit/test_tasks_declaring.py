@@ -278,7 +278,12 @@ def test_an_inherited_durable_body_is_wrapped_once(app):
 @pytest.mark.parametrize(
     "option",
     [
-        *({"lease_seconds": 0}, {"lease_seconds": "3"}, {"lease_seconds": True}),
+        *(
+            {"lease_seconds": 0},
+            {"lease_seconds": "3"},
+            {"lease_seconds": True},
+            {"lease_seconds": float("inf")},
+        ),
         *({"checkpoint_every": -1}, {"checkpoint_every": timedelta(seconds=1)}),
         *({"max_crashes": -1}, {"max_crashes": 1.5}),
     ],

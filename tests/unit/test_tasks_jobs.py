@@ -14,6 +14,7 @@ from milepost.errors import (
     JobFailedError,
     JobNotFoundError,
     MissingExtraError,
+    StoreUnavailableError,
     UnknownJobTypeError,
 )
 from milepost.jobs import JobManager, waiting
@@ -94,6 +95,22 @@ def test_a_job_that_cannot_be_sent_is_not_created(app, jobs, count, monkeypatch)
         jobs.create("count")
     with pytest.raises(JobNotFoundError):
         jobs.get(made[0])
+
+
+def test_a_job_that_cannot_be_taken_back_does_not_hide_the_brokers_error(
+    app, jobs, count, monkeypatch
+):
+    def send_task(*args, **options):
+        raise OperationalError("broker down")
+
+    def away(*args, **options):
+        raise StoreUnavailableError("memory://", "nobody home")
+
+    monkeypatch.setattr(app, "send_task", send_task)
+    monkeypatch.setattr(app.milepost.store, "delete", away)
+    with pytest.raises(BrokerUnavailableError, match="broker down") as raised:
+        jobs.create("count")
+    assert "nobody home" in raised.value.__notes__[0]
 
 
 def test_an_unknown_id_is_an_error(jobs, count):

@@ -76,6 +76,24 @@ def test_a_message_that_cannot_be_sent_leaves_no_record(app, add, monkeypatch):
         record(app)
 
 
+def test_a_record_that_cannot_be_taken_back_does_not_hide_the_brokers_error(app, add, monkeypatch):
+    """The caller reads both; and the job may run yet."""
+
+    def away(*args, **options):
+        raise StoreUnavailableError("memory://", "nobody home")
+
+    def send_task(*args, **options):
+        raise OperationalError("broker down")
+
+    monkeypatch.setattr(app, "send_task", send_task)
+    monkeypatch.setattr(app.milepost.store, "delete", away)
+    with pytest.raises(OperationalError, match="broker down") as raised:
+        add.apply_async((1, 2), task_id="job")
+    (note,) = raised.value.__notes__
+    assert "a keeper may send the job" in note
+    assert "nobody home" in note
+
+
 def test_wrong_arguments_leave_no_record(app, add):
     """Celery checks the call's arguments; a call that fails there is no job."""
     with pytest.raises(TypeError):

@@ -32,5 +32,7 @@ def test_a_job_that_has_expired_can_be_sent_again(make_site, act):
     site.start_worker(concurrency=1)
     record = site.wait_for_end(job)
     assert (record.status, record.attempts) == ("cancelled", 0)
+    assert record.reason.startswith("expired: it had not begun by 20")
+    assert record.reason.endswith(" UTC")
     getattr(site.jobs, act)(job)
     assert site.wait_for_end(job).status == "succeeded"

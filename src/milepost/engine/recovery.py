@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from milepost.engine.aftermath import Aftermath
 from milepost.engine.strangers import Knows, Strangers
 from milepost.errors import InvalidTransitionError, JobNotFoundError, StoreError
-from milepost.events import JobRecovered
-from milepost.history import Act
+from milepost.events import JobExpired, JobRecovered
+from milepost.history import EXPIRED, Act
 from milepost.model import (
     Delivery,
     Granted,
@@ -165,7 +165,9 @@ class Keeper:
         if process is not None:
             self.killed(job_id, process, reason, JobStatus.CANCELLED)
         try:
-            self._runtime.store.signal(job_id, Signal.CANCEL)
+            job = self._runtime.store.signal(job_id, Signal.CANCEL, reason=reason)
+            if reason.startswith(EXPIRED):
+                self._runtime.emit(JobExpired(job_id, job.task, reason))
         except (JobNotFoundError, InvalidTransitionError):
             pass  # never recorded, or at its end by other means: nothing is left to cancel
         except StoreError as exc:

@@ -15,6 +15,9 @@ class CallRefusedError(MilepostError):
         super().__init__(name, retry_after)
         self.name, self.retry_after = name, retry_after
 
+    def __str__(self) -> str:
+        return f"{self.name!r} holds this call back: try again in {self.retry_after:.1f} s"
+
 
 class RateLimitedError(CallRefusedError):
     """A limit admits nobody now, and the wait would be longer than the caller wants to.

@@ -34,6 +34,10 @@ class EncryptedDataError(DecodeError):
         super().__init__(record, key_id)
         self.record, self.key_id = record, key_id
 
+    def __str__(self) -> str:
+        key = f" (key {self.key_id!r})" if self.key_id else ""
+        return f"{self.record}: what is encrypted cannot be read here{key}"
+
 
 class PlaintextError(EncryptedDataError):
     """Something is in the clear that has to be encrypted. It is refused."""

@@ -18,7 +18,7 @@ class MissingExtraError(ConfigurationError):
 
     Args:
         module: what could not be imported.
-        extra: the extra of milepost that brings it.
+        extra: the extra of milepost that brings it; empty where milepost itself should have.
     """
 
     def __init__(self, module: str, extra: str) -> None:
@@ -26,4 +26,5 @@ class MissingExtraError(ConfigurationError):
         self.module, self.extra = module, extra
 
     def __str__(self) -> str:
-        return f"{self.module} is not installed. Run: pip install 'milepost[{self.extra}]'"
+        wanted = f"'milepost[{self.extra}]'" if self.extra else "milepost"
+        return f"{self.module} is not installed. Run: pip install {wanted}"

@@ -8,6 +8,7 @@ _HOMES = {
     "jobs": (
         "CheckpointSaved",
         "DeliveryDropped",
+        "JobExpired",
         "JobRecovered",
         "JobSettled",
         "JobStarted",

@@ -3,6 +3,7 @@ from milepost.events.gates import CircuitChanged, PermissionDecided
 from milepost.events.jobs import (
     CheckpointSaved,
     DeliveryDropped,
+    JobExpired,
     JobRecovered,
     JobSettled,
     JobStarted,
@@ -22,6 +23,7 @@ __all__ = [
     "DeliveryDropped",
     "Event",
     "FlagSourceFailed",
+    "JobExpired",
     "JobRecovered",
     "JobRouted",
     "JobSettled",

@@ -10,6 +10,7 @@ Event: TypeAlias = (
     | jobs.JobSettled
     | jobs.LeaseLost
     | jobs.DeliveryDropped
+    | jobs.JobExpired
     | jobs.JobRecovered
     | gates.CircuitChanged
     | gates.PermissionDecided

@@ -89,6 +89,15 @@ class DeliveryDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class JobExpired:
+    """A job was cancelled because it had not begun by the moment that its sender had set."""
+
+    job_id: str
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecovered:
     """A keeper sent a job again whose worker, or whose message, was lost.
 

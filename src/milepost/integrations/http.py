@@ -2,13 +2,11 @@
 
 import asyncio
 import hashlib
-import math
 import os
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -36,6 +34,7 @@ from milepost.errors import (
 from milepost.guard import Guard
 from milepost.guards.breaker import BreakerGuard
 from milepost.guards.rate import RateGuard
+from milepost.retry_after import seconds_to_wait
 from milepost.tasks.current import CURRENT
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -232,16 +231,9 @@ class ExternalServiceClient:
         )
 
     def _retry_after(self, response: Any) -> float | None:
-        """Return how long the service asks to stay away: a number, or a date."""
-        text = response.headers.get("retry-after", "")
-        try:
-            seconds = float(text)
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(text).timestamp() - self._clock.now()
-            except ValueError:
-                return None
-        return None if math.isnan(seconds) else min(max(seconds, 0.0), CAP)
+        """Return how long the service asks to stay away, as far as it is believed."""
+        asked = seconds_to_wait(response.headers.get("retry-after"), now=self._clock.now())
+        return None if asked is None else min(asked, CAP)
 
     def _final(self, exc: ServiceResponseError) -> Exception:
         """Return what the caller gets: too many requests are no fault, whoever counted them."""

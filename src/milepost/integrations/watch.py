@@ -2,6 +2,7 @@
 
 import os
 import weakref
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
@@ -12,6 +13,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from milepost.engine.recovery import Keeper
+from milepost.history import EXPIRED
 from milepost.model import JobStatus
 
 ATTRIBUTE = "milepost_watch"
@@ -68,7 +70,7 @@ class DurableRequest(Request):
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> Any:
         watch = watch_of(self.app)
-        watch.revoked(self, reason)
+        watch.revoked(self, _too_late(self.expires) if expired else reason)
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
         watch.keeper.told(self.id)
 
@@ -202,6 +204,11 @@ def _end(request: Any, pool: Any) -> None:
         request.terminate(pool, "KILL")
     else:
         request._announce_revoked("cancelled by force", True, None, False)
+
+
+def _too_late(expires: datetime) -> str:
+    moment = expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{EXPIRED}: it had not begun by {moment}"
 
 
 def _is_dead(pid: int) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from milepost.history import CRASH, Act
+from milepost.history import CRASH, EXPIRED, Act
 from milepost.model import Job, JobStatus
 
 
@@ -117,6 +117,8 @@ def _ended(job: Job, _: float, __: Consumers | None) -> str:
 
 def _cancelled(job: Job, _: float, __: Consumers | None) -> str:
     asked = next((e for e in reversed(job.history) if e.act == Act.CANCEL), None)
+    if (job.reason or "").startswith(EXPIRED):
+        return f"It has {job.reason}; retry lets it run all the same."
     who = f" by {asked.by}" if asked and asked.by else ""
     return f"It was cancelled{who} at {moment(job.ended_at)}: {job.reason}."
 

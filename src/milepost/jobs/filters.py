@@ -1,5 +1,6 @@
 """What people write to say which jobs they mean, read into a query's values."""
 
+import math
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -26,7 +27,20 @@ def statuses_of(status: Statuses) -> frozenset[JobStatus]:
 
 
 def moment_of(since: Since) -> float | None:
-    """Return a moment in seconds since the epoch; a timedelta counts back from now."""
-    if isinstance(since, timedelta):
-        return time.time() - since.total_seconds()
-    return since.timestamp() if isinstance(since, datetime) else since
+    """Return a moment in seconds since the epoch; a timedelta counts back from now.
+
+    Raises:
+        ConfigurationError: it is none that a clock can show.
+    """
+    if since is None:
+        return None
+    try:
+        if isinstance(since, timedelta):
+            return time.time() - since.total_seconds()
+        moment = since.timestamp() if isinstance(since, datetime) else float(since)
+    except (TypeError, ValueError, OverflowError, OSError):
+        moment = math.nan
+    if not math.isfinite(moment):
+        wanted = "seconds since the epoch, a datetime, or a timedelta back from now"
+        raise ConfigurationError(f"since = {since!r}: give {wanted}")
+    return moment

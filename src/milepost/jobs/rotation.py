@@ -23,7 +23,7 @@ from milepost.errors import (
     TamperedError,
 )
 from milepost.model import RECORDED, Job, Swap
-from milepost.query import Query, cursor_at
+from milepost.query import Query, cursor_at, pages
 from milepost.runtime import Runtime, cipher_of, runtime_of
 from milepost.store import Store
 from milepost.stores.sealed import NAMES
@@ -195,10 +195,7 @@ def _survey(runtime: Runtime, cipher: Cipher, job: Job) -> Survey:
 
 def surveys(runtime: Runtime, cipher: Cipher) -> Iterator[tuple[Job, Survey]]:
     """Yield every job with what is stored of it."""
-    cursor, more = None, True
-    while more:
-        page = runtime.store.find(Query(limit=PAGE, cursor=cursor))
-        cursor, more = page.cursor, page.cursor is not None
+    for page in pages(runtime.store.find, Query(limit=PAGE)):
         for job in page.jobs:
             try:
                 yield job, _survey(runtime, cipher, job)

@@ -21,6 +21,7 @@ from milepost.tasks import announce
 from milepost.tasks.arguments import check_signature
 from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
+from milepost.tasks.undo import RECORD_LEFT, undo
 
 KEYS = uuid.UUID("6d696c65-706f-5374-8b1d-6a6f62206b65")
 """The namespace in which idempotency keys become job ids."""
@@ -70,9 +71,9 @@ class Sender:
         try:
             with broker_errors_as_one(self._app, job_id):
                 found.apply_async(args, kwargs, **options)
-        except BaseException:
+        except BaseException as exc:
             if key is None:  # else somebody may have been told of it already
-                runtime.store.delete(job_id)
+                undo(lambda: runtime.store.delete(job_id), exc, RECORD_LEFT)
             raise
         finally:
             RECORDED.reset(token)

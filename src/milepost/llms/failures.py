@@ -1,9 +1,7 @@
 """What a provider's failure means, in milepost's errors."""
 
-import math
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from milepost.errors import (
     LLMAuthError,
@@ -20,6 +18,7 @@ from milepost.errors import (
     LLMUnreachableError,
 )
 from milepost.llm import LLMRequest
+from milepost.retry_after import seconds_to_wait
 
 QUOTE = 12
 """Characters of the request in a provider's message that make it a quotation."""
@@ -108,22 +107,11 @@ def _passing(status: int) -> type[LLMPassingError] | None:
 
 def seconds_of(failure: Failure) -> float:
     """Return how long the provider asks to wait, or 0 where it does not say or means nothing."""
-    try:
-        if failure.retry_after_ms:
-            return _usable(float(failure.retry_after_ms) / 1000)
-        if failure.retry_after:
-            return _usable(float(failure.retry_after))
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(failure.retry_after or "")
-        except ValueError:
-            return 0.0
-        return _usable(moment.timestamp() - time.time())
-    return 0.0
-
-
-def _usable(seconds: float) -> float:
-    return min(seconds, CAP) if math.isfinite(seconds) and seconds > 0 else 0.0
+    now = time.time()
+    seconds = seconds_to_wait(failure.retry_after_ms, now=now, unit=0.001)
+    if seconds is None:
+        seconds = seconds_to_wait(failure.retry_after, now=now)
+    return min(seconds or 0.0, CAP)
 
 
 def unquoted(words: str, request: LLMRequest) -> str:

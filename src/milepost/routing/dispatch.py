@@ -20,6 +20,7 @@ from milepost.routing import pins, shadows
 from milepost.routing.modes import ROUTE, Decision, Engine
 from milepost.runtime import Runtime
 from milepost.tasks.discreet import told
+from milepost.tasks.undo import RECORD_LEFT, undo
 from milepost.tasks.verdict import describe
 
 ROUTER = "router"
@@ -178,7 +179,7 @@ class Dispatcher:
         store = self._provide().store
         if not self._fall_back:
             if not order.is_keyed:
-                self._void(order.job_id)
+                undo(lambda: self._void(order.job_id), problem, RECORD_LEFT)
             raise problem
         try:
             job = store.signal(order.job_id, Signal.PAUSE, by=ROUTER)
@@ -190,9 +191,9 @@ class Dispatcher:
             return job.id
         try:
             return self._take_up(order, decision, fell_back=True)
-        except Exception:
+        except Exception as exc:
             if not order.is_keyed:  # else the next call with the key goes on
-                self._void(job.id)
+                undo(lambda: self._void(job.id), exc, RECORD_LEFT)
             raise
 
     def _void(self, job_id: str) -> None:

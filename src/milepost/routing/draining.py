@@ -20,7 +20,7 @@ from milepost.jobs import Adopting, Handover, JobManager
 from milepost.jobs.queues import payload_of
 from milepost.jobs.sending import Sender
 from milepost.model import Job, JobStatus, Signal
-from milepost.query import Query
+from milepost.query import Query, pages
 from milepost.registry import registry_of
 from milepost.routing import pins, shadows
 from milepost.routing.modes import ROUTE
@@ -83,12 +83,8 @@ class Drain:
     def open_jobs(self, job_type: str) -> Sequence[Job]:
         """Return the jobs of a type that Celery has and that have not ended."""
         task, store = registry_of(self._app).task_name(job_type), runtime_of(self._app).store
-        page = store.find(Query(OPEN, task, limit=PAGE))
-        found = [*page.jobs]
-        while page.cursor is not None:
-            page = store.find(Query(OPEN, task, limit=PAGE, cursor=page.cursor))
-            found += page.jobs
-        return [job for job in found if job.message]
+        found = pages(store.find, Query(OPEN, task, limit=PAGE))
+        return [job for page in found for job in page.jobs if job.message]
 
     def drain(self, job_type: str, by: str, timeout: float) -> Drained:
         """Hand over every open job of a type, or wait until it has ended.

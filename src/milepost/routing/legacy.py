@@ -10,10 +10,11 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from milepost.engine.attempt import begin, carry_on
 from milepost.engine.endings import RESULT_NOT_KEPT
@@ -45,6 +46,8 @@ INTERVAL = 0.05
 """Seconds between two looks at a job that is waited for."""
 
 Handler = Callable[..., Any]
+Work: TypeAlias = tuple[str, Mapping[str, Any], Checkpoint | None]
+"""What there is to do: the job type, its payload, and the checkpoint that came with it."""
 
 
 class BackgroundJobManager:
@@ -64,9 +67,10 @@ class BackgroundJobManager:
         self._threads = threads
         self._incarnation = uuid.uuid4().hex
         self._pool: ThreadPoolExecutor | None = None
-        self._held: dict[str, tuple[str, Mapping[str, Any], Checkpoint | None]] = {}
-        self._running: set[str] = set()
-        self._lock = threading.Lock()
+        self._held: dict[str, Work] = {}
+        self._running: dict[str, int] = {}  # job id → the fence of its run here
+        self._starting = 0
+        self._lock = threading.Condition()
         self._closing = threading.Event()
 
     def job_type(self, name: str, *, bind: bool = False) -> Callable[[Handler], Handler]:
@@ -196,23 +200,18 @@ class BackgroundJobManager:
         Raises:
             JobNotFoundError: no such job of this kind.
             InvalidTransitionError: it has ended, or another process has it.
+            ConfigurationError: this manager is closed; the job stays paused.
         """
         job = self.get(job_id)
-        if job.status is not JobStatus.PAUSED:
-            return self._runtime.store.resume(job_id, by=by)
         with self._lock:
             held = self._held.get(job_id)
-        if held is None:
-            raise InvalidTransitionError(
-                *(
-                    job_id,
-                    job.status,
-                    JobStatus.RUNNING,
-                    "only the process that has it can resume it",
-                )
-            )
-        self._runtime.store.resume(job_id, by=by)
-        self._start(job, *held)
+        if held is None and not job.status.is_terminal:
+            advice = "only the process that has it can resume it"
+            raise InvalidTransitionError(job_id, job.status, JobStatus.RUNNING, advice)
+        with self._open_for_more():
+            job = self._runtime.store.resume(job_id, by=by)
+            if held is not None and job.status is JobStatus.PENDING:
+                self._start(job, held)
         return self._runtime.store.get(job_id)
 
     def cancel(self, job_id: str, *, by: str = "") -> Job:
@@ -230,8 +229,10 @@ class BackgroundJobManager:
         return job
 
     def close(self) -> None:
-        """Take no more jobs, and wait for those that are here."""
+        """Take no more jobs, and wait for those that are here; paused ones stay paused."""
         self._closing.set()
+        with self._lock:
+            self._lock.wait_for(lambda: not self._starting)
         if self._pool is not None:
             self._pool.shutdown(wait=True)
 
@@ -247,38 +248,48 @@ class BackgroundJobManager:
                 f"nobody does jobs of type {job_type!r} in this process; known are: "
                 f"{', '.join(sorted(self._handlers)) or 'none'}"
             )
-        if self._closing.is_set():
-            raise ConfigurationError("this manager of jobs is closed")
         return f"{TASK}{job_type}"
+
+    @contextmanager
+    def _open_for_more(self) -> Iterator[None]:
+        """Keep :meth:`close` waiting while a job is put on record and started."""
+        with self._lock:
+            if self._closing.is_set():
+                raise ConfigurationError("this manager of jobs is closed")
+            self._starting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starting -= 1
+                self._lock.notify_all()
 
     def _take_up(
         self, new: NewJob, job_type: str, payload: Mapping[str, Any], adopted: Checkpoint | None
     ) -> str:
         """Put a job on record and start it, also where a call that died has only recorded it."""
         store = self._runtime.store
-        store.create(new)
-        job = store.get(new.id)
-        if job.status is JobStatus.PENDING and not job.attempts:
-            self._start(job, job_type, payload, adopted)
+        with self._open_for_more():
+            store.create(new)
+            job = store.get(new.id)
+            if job.status is JobStatus.PENDING and not job.attempts:
+                self._start(job, (job_type, payload, adopted))
         return new.id
 
-    def _start(
-        self, job: Job, job_type: str, payload: Mapping[str, Any], adopted: Checkpoint | None
-    ) -> None:
+    def _start(self, job: Job, work: Work) -> None:
         """Claim a job and give it to the pool: from now on its lease says that it lives."""
         runtime, plan = self._runtime, self._plan()
         attempt = begin(runtime, plan, Delivery(job.id, job.task), bytes)
         if not isinstance(attempt, Attempt):
             return
         with self._lock:
-            self._running.add(job.id)
-            self._held[job.id] = (job_type, payload, adopted)
+            self._running[job.id] = attempt.job.fence
+            self._held[job.id] = work
             pool = self._pool = self._pool or self._open()
-        pool.submit(self._carry, attempt, plan)
+        pool.submit(self._carry, attempt, plan, work)
 
-    def _carry(self, attempt: Attempt, plan: Plan) -> None:
-        job_id = attempt.job.id
-        job_type, payload, adopted = self._held[job_id]
+    def _carry(self, attempt: Attempt, plan: Plan, work: Work) -> None:
+        job_id, (job_type, payload, adopted) = attempt.job.id, work
         handler, bind = self._handlers[job_type]
         run = Run(attempt, adopted)
         bound = (run,) if bind else ()
@@ -294,7 +305,8 @@ class BackgroundJobManager:
             logger.warning("job %s failed", job_id, exc_info=True)
         finally:
             with self._lock:
-                self._running.discard(job_id)
+                if self._running.get(job_id) == attempt.job.fence:  # else it was resumed
+                    del self._running[job_id]
             self._forget_if_ended(job_id)
 
     def _forget_if_ended(self, job_id: str) -> None:

@@ -156,9 +156,19 @@ class JobRouter:
             self._dispatcher.shadow(order, decision, job_id)
         return job_id
 
-    def route_job(self, job_type: str, **kwargs: Any) -> str:
-        """Create a job with keyword arguments as its payload, and return its id."""
-        return self.create_job(job_type, kwargs)
+    def route_job(self, job_type: str, *, principal: Who = None, **kwargs: Any) -> str:
+        """Create a job with keyword arguments as its payload, and return its id.
+
+        Args:
+            job_type: what is to be done.
+            principal: who asks; a payload with a ``principal`` of its own goes through
+                :meth:`create_job`.
+            kwargs: the payload.
+
+        Raises:
+            As for :meth:`create_job`.
+        """
+        return self.create_job(job_type, kwargs, principal=principal)
 
     # -- looking and steering ----------------------------------------------------------------
 

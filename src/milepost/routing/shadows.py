@@ -17,7 +17,7 @@ from milepost.events import ShadowCompared
 from milepost.jobs.protocol import Answering, JobManager
 from milepost.jobs.report import JobReport
 from milepost.model import Job, JobStatus
-from milepost.query import Query
+from milepost.query import Query, pages
 from milepost.routing import shared
 from milepost.routing.modes import ROUTE
 from milepost.runtime import Runtime, runtime_for
@@ -119,12 +119,8 @@ class Comparer:
         Those whose original has not ended yet, or cannot be asked for, are left for later.
         """
         store, owner = self._provide().store, f"{OWNER}{job_type}"
-        page = store.find(Query(ENDED, None, owner, None, BATCH))
-        done = self._take(job_type, page.jobs)
-        while page.cursor is not None:
-            page = store.find(Query(ENDED, None, owner, None, BATCH, page.cursor))
-            done += self._take(job_type, page.jobs)
-        return done
+        found = pages(store.find, Query(ENDED, None, owner, None, BATCH))
+        return sum(self._take(job_type, page.jobs) for page in found)
 
     def _take(self, job_type: str, shadows: Sequence[Job]) -> int:
         """Compare a batch of shadows, and forget those that are done."""

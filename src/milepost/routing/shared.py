@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from milepost.documents import Document, Documents
+from milepost.errors import StoreError
 
 TRIES = 50
 """How often a change is decided anew because somebody else was faster."""
@@ -36,22 +37,26 @@ def change(documents: Documents, name: str, edit: Edit) -> dict[str, Any]:
         edit: called with what it says, again whenever somebody else was faster.
 
     Returns:
-        What it says now.
+        What it says now. A document that says nothing is empty.
+
+    Raises:
+        StoreError: it never got its turn.
     """
     for _ in range(TRIES):
         document = documents.read(name)
         wanted = edit(said_by(document))
         if wanted is None:
             return said_by(document)
-        data = json.dumps(dict(wanted), separators=(",", ":")).encode()
+        data = json.dumps(dict(wanted), separators=(",", ":")).encode() if wanted else b""
         if data == document.data or documents.write(name, data, version=document.version):
             return dict(wanted)
-    raise RuntimeError(f"document {name!r}: {TRIES} others were faster; that cannot be")
+    raise StoreError(f"document {name!r}: others were faster {TRIES} times; try again")
 
 
 def clear(documents: Documents, name: str) -> None:
-    """Empty a document."""
-    for _ in range(TRIES):
-        document = documents.read(name)
-        if not document.data or documents.write(name, b"", version=document.version):
-            return
+    """Empty a document.
+
+    Raises:
+        StoreError: as for :func:`change`.
+    """
+    change(documents, name, lambda _: {})

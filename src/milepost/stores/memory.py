@@ -180,10 +180,13 @@ class MemoryStore:
             self._keep(rules.released(found, reason, status, self._retention))
             return True
 
-    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+    def signal(
+        self, job_id: str, signal: Signal, *, by: str = "", force: bool = False, reason: str = ""
+    ) -> Job:
         keep = self._retention
         return self._change(
-            job_id, lambda found: rules.signalled(found, signal, keep, by, force=force)
+            job_id,
+            lambda found: rules.signalled(found, signal, keep, by, force=force, reason=reason),
         )
 
     def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:

@@ -198,7 +198,13 @@ def released(found: Record, reason: str, status: JobStatus, retention: float) ->
 
 
 def signalled(
-    found: Record, signal: Signal, retention: float, by: str = "", *, force: bool = False
+    found: Record,
+    signal: Signal,
+    retention: float,
+    by: str = "",
+    *,
+    force: bool = False,
+    reason: str = "",
 ) -> Record:
     """Return the row after somebody asked something of the job.
 
@@ -210,7 +216,7 @@ def signalled(
         raise InvalidTransitionError(job.id, job.status, WANTED[signal], OVER)
     running = job.status is RUNNING
     if signal is Signal.CANCEL and (force or not running):
-        note = FORCED if running else ""
+        note = FORCED if running else reason
         after = _ended(found, JobStatus.CANCELLED, note or "cancelled")
         after = replace(after, worker=job.worker)
         return replace(
@@ -220,11 +226,11 @@ def signalled(
             expires_at=now + retention,
         )
     if running:
-        asked = replace(_noted(job, now, signal, by), signal=signal)
+        asked = replace(_noted(job, now, signal, by, reason), signal=signal)
         return found if job.signal is signal else replace(found, job=asked)
     if signal is Signal.PAUSE and job.status is not PAUSED:
         paused = replace(job, status=PAUSED, reason="paused", due_at=None, signal=None)
-        return replace(found, job=_noted(paused, now, signal, by), index_at=None)
+        return replace(found, job=_noted(paused, now, signal, by, reason), index_at=None)
     return found
 
 

@@ -266,8 +266,10 @@ class SealedStore:
     ) -> bool:
         return self._inner.release(job_id, owner, reason, status)
 
-    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
-        return self._shown(self._inner.signal(job_id, signal, by=by, force=force))
+    def signal(
+        self, job_id: str, signal: Signal, *, by: str = "", force: bool = False, reason: str = ""
+    ) -> Job:
+        return self._shown(self._inner.signal(job_id, signal, by=by, force=force, reason=reason))
 
     def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
         """As the inner store does; what is written is encrypted for the job's next attempt."""

@@ -52,10 +52,8 @@ def forgotten(app: Any, request: Any) -> None:
     try:
         if _keeps_result(app, request):
             _backend(app, request).forget(request.id)
-    except Exception:
-        logger.warning(
-            "job %s: its old result stays in Celery's backend", request.id, exc_info=True
-        )
+    except Exception as exc:
+        logger.warning("job %s: its old result stays in Celery's backend: %r", request.id, exc)
 
 
 def request_of(app: Any, job: Job) -> Context:
@@ -99,15 +97,13 @@ def _store(app: Any, request: Any, state: str, reason: str | None) -> None:
         if _keeps_result(app, request):
             meta = {"reason": reason}
             _backend(app, request).store_result(request.id, meta, state, request=request)
-    except Exception:
-        logger.warning(
-            "job %s: Celery's backend does not show %s", request.id, state, exc_info=True
-        )
+    except Exception as exc:
+        logger.warning("job %s: Celery's backend does not show %s: %r", request.id, state, exc)
 
 
 def _send_event(app: Any, request: Any, kind: str, **fields: Any) -> None:
     try:
         with app.events.default_dispatcher(hostname=request.hostname) as dispatcher:
             dispatcher.send(kind, uuid=request.id, retry=False, **fields)
-    except Exception:
-        logger.warning("job %s: the event %s was not sent", request.id, kind, exc_info=True)
+    except Exception as exc:
+        logger.warning("job %s: the event %s was not sent: %r", request.id, kind, exc)

@@ -47,13 +47,7 @@ from milepost.model import JobStatus
 from milepost.tasks.admission import NO_ESTIMATE, Admission, Gate
 from milepost.tasks.family import FamilyBudget
 from milepost.tasks.parsing import Misfit, repaired
-from milepost.tasks.questions import (
-    OF_ONE_QUESTION,
-    Question,
-    kept,
-    kept_error,
-    replayed,
-)
+from milepost.tasks.questions import OF_ONE_QUESTION, Question, kept, kept_error, replayed
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds: bounds of what the exponential back-off may choose from."""
@@ -187,11 +181,13 @@ class Asker:
                 if isinstance(exc, LLMRateLimitedError) and exc.retry_after and gate.rate:
                     await asyncio.to_thread(gate.rate.push, exc.retry_after)
                 raise
-            money = self._cost(request, response.usage) or Decimal(0)
-            admission.settle(Estimate(response.usage.total, money))
-            return self._take(question, request, response)
+            money = self._cost(request, response.usage)
+            admission.settle(Estimate(response.usage.total, money or Decimal(0)))
+            return self._take(question, request, response, money)
 
-    def _take(self, question: Question, request: LLMRequest, response: LLMResponse) -> LLMResponse:
+    def _take(
+        self, question: Question, request: LLMRequest, response: LLMResponse, money: Decimal | None
+    ) -> LLMResponse:
         """Note what an answer has cost, and the answer if it is one, for the same commit.
 
         Returns:
@@ -200,7 +196,6 @@ class Asker:
         Raises:
             LLMTruncatedError, LLMRefusedError: it is none.
         """
-        money = self._cost(request, response.usage)
         self.calls.bill(question.path, response.usage, money)
         question.add(response, money)
         _check_whole(request, response)

@@ -27,6 +27,7 @@ from milepost.tasks.fields import check_input_model, fields_of
 from milepost.tasks.following import follows_a_success
 from milepost.tasks.parts import sealed_part
 from milepost.tasks.sensitive import dumps_models, without_models
+from milepost.tasks.undo import RECORD_LEFT, undo
 from milepost.tasks.verdict import FINAL
 
 logger = logging.getLogger("milepost")
@@ -142,12 +143,12 @@ class BaseTask(celery.Task):  # type: ignore[type-arg]
                 return super().apply_async(args, kwargs, task_id, *places, **options)
             except OperationalError as exc:
                 if not (self._is_retry(task_id, options) or self._is_awaited(task_id)):
-                    forget()
+                    undo(forget, exc, RECORD_LEFT)
                     raise
                 logger.warning("job %s: a keeper will send it: %s", task_id, exc)
                 return self.AsyncResult(str(task_id))
-            except BaseException:
-                forget()
+            except BaseException as exc:
+                undo(forget, exc, RECORD_LEFT)
                 raise
         return super().apply_async(args, kwargs, task_id, *places, **options)
 

@@ -11,8 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from celery._state import get_current_worker_task
-
 from milepost import codecs, engine, security
 from milepost.errors import (
     EncodeError,
@@ -24,7 +22,7 @@ from milepost.errors import (
 )
 from milepost.runtime import cipher_of
 from milepost.tasks.current import CURRENT
-from milepost.tasks.departures import IN_ONE_TASK
+from milepost.tasks.departures import refuse_in_one_task
 from milepost.tasks.fields import Fields, fields_of
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.parts import opened_parts
@@ -166,7 +164,7 @@ def delivered(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return args, kwargs
     request = task.request_stack.top
     if request is None or request.called_directly:
-        _refuse_in_one_task(task)
+        refuse_in_one_task(task)
         return opened_parts(task, args, kwargs)
     opening = _Opening(task, str(request.id), is_delivered=True)
     passage = Passage(takes_plaintext=bool(task.accept_plaintext or request.is_eager))
@@ -178,15 +176,6 @@ def delivered(task: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if CURRENT.get() is None:
             raise
         raise engine.parked(exc) from None
-
-
-def _refuse_in_one_task(task: Any) -> None:
-    """Refuse a call by Celery's map, starmap or chunks: the items came in the clear."""
-    caller = get_current_worker_task()
-    if caller is None or caller.name not in IN_ONE_TASK or caller.request.is_eager:
-        return
-    if not task.accept_plaintext:
-        raise PlaintextError(f"{caller.name} of {task.name}: items")
 
 
 # -- both --------------------------------------------------------------------------------------

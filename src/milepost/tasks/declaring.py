@@ -3,7 +3,7 @@
 from typing import Any
 
 from milepost.errors import ConfigurationError
-from milepost.settings import Settings
+from milepost.settings import CENTURY, Settings
 
 DURABLE: dict[str, Any] = {
     "acks_late": True,
@@ -43,7 +43,7 @@ def _check_number(cls: Any, name: str, kind: Any, what: str, *, above: float) ->
     value = getattr(cls, name)
     if value is None:
         return
-    if not isinstance(value, kind) or isinstance(value, bool) or not value > above:
+    if not isinstance(value, kind) or isinstance(value, bool) or not above < value <= CENTURY:
         raise ConfigurationError(f"{cls.__name__}: {name}={value!r}: {what}")
 
 

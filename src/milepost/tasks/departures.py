@@ -8,6 +8,8 @@ job's record is a message that is kept, and what it holds is sealed by the same 
 from collections.abc import Mapping
 from typing import Any
 
+from celery._state import get_current_worker_task
+
 from milepost.errors import ConfigurationError, PlaintextError
 
 ATTRIBUTE = "milepost_departures"
@@ -151,6 +153,22 @@ def check_followers(app: Any, request: Any) -> None:
     for name in IN_MESSAGES:
         if found := getattr(request, name, None):
             sealing.follower(found)
+
+
+def refuse_in_one_task(task: Any) -> None:
+    """Refuse a direct call of an encrypted task by Celery's map, starmap or chunks.
+
+    The items came in the clear: nobody who knows the task has sent them. Those of an eager
+    call never travelled.
+
+    Raises:
+        PlaintextError: the task does not take what is in the clear.
+    """
+    caller = get_current_worker_task()
+    if caller is None or caller.name not in IN_ONE_TASK or caller.request.is_eager:
+        return
+    if not task.accept_plaintext:
+        raise PlaintextError(f"{caller.name} of {task.name}: items")
 
 
 def sealed_arguments(app: Any, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:

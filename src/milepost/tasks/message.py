@@ -89,9 +89,6 @@ def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
     """
     serializer = options.get("serializer") or task.serializer
     _refuse_pickle(serializer, lambda: may_pickle(task.app))
-    dump_models = task._dump_pydantic_arguments
-    if dump_models is not None and options.get("serializer") != "pickle":
-        args, kwargs = dump_models(args, kwargs)
     kept = {
         name: value.name if isinstance(value, Queue) else value
         for name, value in options.items()

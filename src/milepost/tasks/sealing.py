@@ -29,7 +29,7 @@ from milepost.errors import (
 from milepost.runtime import cipher_of
 from milepost.tasks.carrying import is_inside, is_put_back
 from milepost.tasks.current import CURRENT
-from milepost.tasks.departures import IN_ONE_TASK, check_followers
+from milepost.tasks.departures import check_followers, refuse_in_one_task
 from milepost.tasks.disguises import Again, disguised, retry
 from milepost.tasks.fingerprint import BELOW
 from milepost.tasks.revealed import codec_of, decoded, sealed_failure
@@ -144,7 +144,7 @@ def closing(run: Any) -> Any:
     def closed(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         request = self.request_stack.top
         if request is None or request.called_directly or is_inside(self, request):
-            _refuse_in_one_task(self)
+            refuse_in_one_task(self)
             return run(self, *args, **kwargs)
         outcome = _outcome(self, request, run)
         # Raised here, where no frame and no context holds anything readable.
@@ -155,16 +155,6 @@ def closing(run: Any) -> Any:
         return outcome
 
     return closed
-
-
-def _refuse_in_one_task(task: Any) -> None:
-    """Refuse a call by Celery's map, starmap or chunks: the items came in the clear.
-
-    Nobody who knows that the task is encrypted has sent them; see :mod:`.departures`.
-    """
-    caller = get_current_worker_task()
-    if caller is not None and caller.name in IN_ONE_TASK and not task.accept_plaintext:
-        raise PlaintextError(f"{caller.name} of {task.name}: items")
 
 
 def _outcome(task: Any, request: Any, run: Any) -> Any:

@@ -12,9 +12,10 @@ from milepost.engine.plan import Checkpoint
 from milepost.integrations.cli import words
 from milepost.integrations.cli.bounded import together
 from milepost.integrations.cli.frame import Desk, command
-from milepost.integrations.cli.options import filters
+from milepost.integrations.cli.options import Seconds, filters
 from milepost.jobs.explain import Explanation, moment
 from milepost.model import JobStatus
+from milepost.query import LARGEST
 
 SHORT = 100
 """Characters of a value in what people read; JSON has all of it."""
@@ -26,7 +27,9 @@ ROWS = 50
 
 @command("list")
 @filters
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
+@click.option(
+    "--limit", type=click.IntRange(1, LARGEST), default=50, show_default=True, help="At most."
+)
 @click.option("--cursor", help="Where the page before has ended.")
 def list_jobs(
     desk: Desk,
@@ -80,7 +83,13 @@ def show(desk: Desk, job_id: str) -> None:
 
 @command("explain")
 @click.argument("job_id", metavar="ID")
-@click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait for workers.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=1.0,
+    show_default=True,
+    help="Seconds to wait for workers.",
+)
 @click.option("--no-workers", is_flag=True, help="Do not ask the workers.")
 def explain(desk: Desk, job_id: str, timeout: float, no_workers: bool) -> None:
     """Say why a job is where it is: what it waits for, and who could run it."""

@@ -9,7 +9,7 @@ import click
 from milepost.errors import UnknownJobTypeError
 from milepost.integrations.cli.codes import Exit
 from milepost.integrations.cli.frame import Desk, command
-from milepost.integrations.cli.options import whoami
+from milepost.integrations.cli.options import Seconds, whoami
 from milepost.jobs import Counts
 from milepost.jobs.explain import moment
 from milepost.routing.bundle import RoutingRuntime, routing_of
@@ -95,7 +95,9 @@ def migrate(
 @click.option("--all", "everything", is_flag=True, help="All types, and shut down the workers.")
 @click.option("--yes", is_flag=True, help="Do it, with --all.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-@click.option("--timeout", type=float, default=TIMEOUT, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout", type=Seconds(), default=TIMEOUT, show_default=True, help="Seconds to wait."
+)
 @click.option("--reason", default="", help="Why, for the history.")
 @click.option("--by", metavar="NAME", help="Who asks.  [default: user@host]")
 def rollback(

@@ -1,6 +1,7 @@
 """Options that several commands share: which jobs are meant, and who asks."""
 
 import getpass
+import math
 import os
 import re
 import socket
@@ -30,11 +31,29 @@ class Since(click.ParamType):  # type: ignore[type-arg]
         try:
             if found:
                 return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: float(found[1])})
-            return datetime.fromisoformat(value)
-        except (ValueError, OverflowError):
+            moment = datetime.fromisoformat(value)
+            moment.timestamp()  # the first and last years have moments that no clock shows
+            return moment
+        except (ValueError, OverflowError, OSError):
             self.fail(
                 f"{value!r}: say 30m, 2h, 3d, or a moment such as 2026-11-03T08:00", param, ctx
             )
+
+
+class Seconds(click.FloatRange):
+    """A length of time in seconds, which a clock can wait for: at most a year."""
+
+    name = "seconds"
+
+    def __init__(self, least: float = 0.0) -> None:
+        super().__init__(least, 366 * 86400.0)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Read one; no bound keeps out what is no number."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
 
 
 def filters(body: F) -> F:

@@ -11,6 +11,7 @@ from milepost.history import Entry
 from milepost.integrations.cli import words
 from milepost.integrations.cli.codes import OF_END, Exit
 from milepost.integrations.cli.frame import Desk, command
+from milepost.integrations.cli.options import Seconds
 from milepost.integrations.cli.screen import clean
 from milepost.jobs.explain import span
 from milepost.model import Job
@@ -18,10 +19,10 @@ from milepost.model import Job
 
 @command("watch")
 @click.argument("job_id", metavar="ID")
-@click.option("--timeout", type=click.FloatRange(0), help="Seconds to watch at most.")
+@click.option("--timeout", type=Seconds(), help="Seconds to watch at most.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.05),
+    type=Seconds(0.05),
     default=0.2,
     show_default=True,
     help="Seconds between two looks.",

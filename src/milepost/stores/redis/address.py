@@ -60,8 +60,8 @@ def read_address(url: str) -> Address:
     except ValueError:
         raise ConfigurationError(
             f"the {scheme}:// URL of the store is not usable: it must look like "
-            "redis://[user:password@]host:port/number, with special characters of the "
-            "password written as %XX"
+            "redis://host:port/number, with user:password@ before the host where it wants that, "
+            "and special characters of the password written as %XX"
         ) from None
     timeouts = [options.pop(key, None) for key in ("socket_timeout", "socket_connect_timeout")]
     address = Address(

@@ -200,11 +200,12 @@ class RedisStore:
             self._run("release", job_id, owner, printable(reason), status, retention, _nonce())
         )
 
-    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+    def signal(
+        self, job_id: str, signal: Signal, *, by: str = "", force: bool = False, reason: str = ""
+    ) -> Job:
         return self._steer(
-            *("signal", job_id, history.line(signal, by), signal, self._retention),
-            ms(FINISH_AFTER),
-            rules.FORCED if force else "",
+            *("signal", job_id, history.line(signal, by, reason), signal, self._retention),
+            *(ms(FINISH_AFTER), reason, rules.FORCED if force else ""),
             history.line(signal, by, rules.FORCED),
             wanted=rules.WANTED[signal],
         )

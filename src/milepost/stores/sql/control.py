@@ -15,16 +15,21 @@ from milepost.stores import rules
 from milepost.stores.bounds import check_delta
 from milepost.stores.record import Record
 from milepost.stores.sql.database import OnDatabase
-from milepost.stores.sql.dialect import Link
+from milepost.stores.sql.dialect import Link, clean
 
 
 class Control(OnDatabase):
     """The verbs that change a job from outside."""
 
-    def signal(self, job_id: str, signal: Signal, *, by: str = "", force: bool = False) -> Job:
+    def signal(
+        self, job_id: str, signal: Signal, *, by: str = "", force: bool = False, reason: str = ""
+    ) -> Job:
         keep = self._retention
         return self._change(
-            job_id, lambda _, found: rules.signalled(found, signal, keep, by, force=force)
+            job_id,
+            lambda _, found: rules.signalled(
+                found, signal, keep, by, force=force, reason=clean(reason) or ""
+            ),
         )
 
     def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:

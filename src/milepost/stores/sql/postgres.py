@@ -258,9 +258,7 @@ def connect(url: str, settings: Settings) -> SqlStore:
     """
     try:
         psycopg = extras.load("psycopg", "postgres")
-    except MissingExtraError:
-        raise
-    except ImportError as exc:
+    except ImportError as exc:  # psycopg is there
         raise MissingExtraError("psycopg's libpq wrapper", "postgres") from exc
     plain = "postgresql" + url[url.index(":") :]
     name, secrets = _name(plain)

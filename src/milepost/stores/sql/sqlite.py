@@ -138,12 +138,15 @@ class SqliteLink:
     def _is_in_place(self) -> bool:
         try:
             found = os.stat(self._path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return (found.st_dev, found.st_ino) == self._stamp
 
     def is_usable(self) -> bool:
-        return not self._connection.in_transaction and self._is_in_place()
+        try:
+            return not self._connection.in_transaction and self._is_in_place()
+        except OSError:  # a folder that may not be looked into, a network that is gone
+            return False
 
     def close(self) -> None:
         self._connection.close()
@@ -191,7 +194,7 @@ class SqliteDialect:
     def connect(self) -> Link:
         folder = os.path.dirname(self._path)
         if not os.path.isdir(folder):
-            raise StoreUnavailableError(self.name, f"there is no directory {folder}")
+            raise StoreUnavailableError(self.name, f"there is no directory {folder} to look into")
         # Threads do not share a connection; close() may come from another one, under a lock.
         connection = sqlite3.connect(
             self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
@@ -248,6 +251,8 @@ class SqliteDialect:
     def diagnose(self, error: BaseException) -> Trouble | None:
         if isinstance(error, UnicodeError):
             return Trouble.REFUSED
+        if isinstance(error, OSError):  # of looking at the file
+            return Trouble.UNAVAILABLE
         if not isinstance(error, sqlite3.Error):
             return None
         code = getattr(error, "sqlite_errorcode", None)

@@ -54,7 +54,6 @@ class SqlStore(Control, Listing):
         database = Database(dialect, settings.namespace)
         super().__init__(database, settings.retention, settings.max_value_bytes)
         self.name = dialect.name
-        self._dialect = dialect
         self.documents = SqlDocuments(self._database)
         self.limits = SqlLimits(self._database)
 
@@ -89,6 +88,7 @@ class SqlStore(Control, Listing):
         return True
 
     def claim(self, delivery: Delivery, owner: str, lease_seconds: float) -> Claim:
+        check_size("message", delivery.message, self._limit)
         params = {
             "id": delivery.job_id,
             "task": delivery.task,
@@ -109,7 +109,6 @@ class SqlStore(Control, Listing):
             if found is None:
                 if delivery.message is None:
                     return Unknown(delivery.job_id)
-                check_size("message", delivery.message, self._limit)
                 first = NewJob(delivery.job_id, delivery.task, delivery.message, delivery.number)
                 self._insert(link, first, 0)
             elif found.call == params["call"]:

@@ -182,6 +182,23 @@ class ControlContract(StoreCase):
         job = store.signal(job_id, Signal.CANCEL, force=True)
         assert (job.status, job.worker) == (JobStatus.CANCELLED, None)
 
+    def test_a_cancel_may_say_why(self, store: Store) -> None:
+        """Of a job that does not run it is the reason of its end; of others it is noted."""
+        waiting, running = self.new(store), self.new(store)
+        job = store.signal(waiting, Signal.CANCEL, by="ann", reason="expired: too late")
+        assert (job.status, job.reason) == (JobStatus.CANCELLED, "expired: too late")
+        self.granted(store, running)
+        job = store.signal(running, Signal.CANCEL, by="ann", reason="too slow")
+        assert (job.status, job.reason, job.signal) == (JobStatus.RUNNING, None, Signal.CANCEL)
+        job = store.signal(running, Signal.CANCEL, force=True, reason="too slow")
+        assert (job.status, job.reason) == (JobStatus.CANCELLED, "cancelled by force")
+        assert [entry.note for entry in job.history] == ["too slow", "cancelled by force"]
+        assert [entry.note for entry in store.get(waiting).history] == ["expired: too late"]
+        paused = self.new(store)
+        assert store.signal(paused, Signal.PAUSE, reason="deploy").reason == "paused"
+        assert store.get(paused).history[-1].note == "deploy"
+        assert store.signal(paused, Signal.CANCEL).reason == "cancelled"
+
     def test_wake_makes_a_waiting_job_due(self, store: Store) -> None:
         job_id = self.new(store, delay=3600.0)
         job = store.wake(job_id, by="ann")

@@ -70,6 +70,32 @@ class StartingContract(StoreCase):
         with raises(JobNotFoundError):
             store.get("big")
 
+    def test_claim_refuses_a_message_that_is_too_large(self, store: Store) -> None:
+        """By the same call in every store, whether the job is on record or not."""
+        known, big = self.new(store, message=b"small"), b"x" * (self.LIMIT + 1)
+        for job_id in (known, "big"):
+            with raises(ValueTooLargeError) as caught:
+                store.claim(Delivery(job_id, "t", 1, big), "w1:1", 30.0)
+            assert caught.value.args == ("message", self.LIMIT + 1, self.LIMIT)
+        job = store.get(known)
+        assert (job.status, job.message, job.fence) == (JobStatus.PENDING, b"small", 0)
+        with raises(JobNotFoundError):
+            store.get("big")
+        self.granted(store, known)
+        with raises(ValueTooLargeError):
+            store.claim(Delivery(known, "t", 1, big), "w2:1", 30.0)
+        assert store.get(known).worker == "w1:1"
+
+    def test_sizes_are_looked_at_before_the_record(self, store: Store) -> None:
+        """What is too large is so for every job, also for one that nobody knows."""
+        lease, big = Lease("nobody", "w1:1", 1, 30.0), b"x" * (self.LIMIT + 1)
+        with raises(ValueTooLargeError):
+            store.commit(lease, Delta({"a": big}))
+        with raises(ValueTooLargeError):
+            store.settle(lease, Settlement(JobStatus.SUCCEEDED, result=big))
+        with raises(ValueTooLargeError):
+            store.settle(lease, Settlement(JobStatus.SCHEDULED, message=big))
+
     def test_first_claim_is_granted(self, store: Store) -> None:
         job_id = self.new(store)
         claim = self.claim(store, job_id, ttl=30.0)

@@ -10,10 +10,17 @@ from milepost.integrations.cli.doctor.checks import judge
 from milepost.integrations.cli.doctor.finding import Finding, Level
 from milepost.integrations.cli.doctor.gathering import gather
 from milepost.integrations.cli.frame import Desk, command
+from milepost.integrations.cli.options import Seconds
 
 
 @command("doctor", needs_milepost=False)
-@click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait for workers.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=1.0,
+    show_default=True,
+    help="Seconds to wait for workers.",
+)
 def doctor(desk: Desk, timeout: float) -> Exit:
     """Look for what loses work: in the configuration, the servers, the workers, the jobs."""
     found = judge(gather(desk.app, desk.jobs, timeout))

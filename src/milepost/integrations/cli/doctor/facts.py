@@ -29,11 +29,9 @@ class Conf:
     Attributes:
         broker: kind of the broker's transport: ``redis``, ``amqp``, ``filesystem``, ``memory``.
         broker_timeout: of the broker's sockets; None: they wait for ever.
-        broker_connect_timeout: as above, to connect.
         visibility_timeout: of a Redis broker.
         redis_backend: whether results are kept in a Redis.
         backend_timeout: of the result backend's sockets.
-        backend_connect_timeout: as above, to connect.
         chords_are_tended: whether milepost can renew what this backend stores of chords.
         result_expires: when results are dropped; None: never.
         explicit: names of the settings that are set.
@@ -45,11 +43,9 @@ class Conf:
 
     broker: str = ""
     broker_timeout: float | None = None
-    broker_connect_timeout: float | None = None
     visibility_timeout: float = 3600.0
     redis_backend: bool = False
     backend_timeout: float | None = None
-    backend_connect_timeout: float | None = None
     chords_are_tended: bool = True
     result_expires: float | None = 86400.0
     explicit: frozenset[str] = frozenset()

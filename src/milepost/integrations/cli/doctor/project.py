@@ -24,11 +24,9 @@ def conf_of(app: Any) -> Conf:
     return Conf(
         broker=broker,
         broker_timeout=options.get("socket_timeout"),
-        broker_connect_timeout=options.get("socket_connect_timeout"),
         visibility_timeout=float(options.get("visibility_timeout") or 3600.0),
         redis_backend=results is not None,
         backend_timeout=(results or {}).get("socket_timeout"),
-        backend_connect_timeout=(results or {}).get("socket_connect_timeout"),
         chords_are_tended=isinstance(backend, KeyValueStoreBackend),
         result_expires=_seconds(conf.result_expires),
         explicit=frozenset(conf.table(with_defaults=False, censored=False)),
