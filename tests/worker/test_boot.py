@@ -61,6 +61,13 @@ def test_pickle(make_site):
     assert "accept_content of the Celery app has pickle" in start_in_vain(site)
 
 
+def test_annotations_that_undo_durability(make_site):
+    """Celery would record a failure where a process dies, while the job goes on."""
+    site = make_site("files+sqlite", conf={"task_annotations": {"*": {"acks_late": False}}})
+    said = start_in_vain(site)
+    assert "(by task_annotations?): acks_late=False contradicts durable=True" in said
+
+
 def test_a_registry_that_contradicts_itself(make_site):
     """A job type whose task nobody has."""
     site = make_site("files+sqlite")
