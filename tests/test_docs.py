@@ -224,6 +224,23 @@ def test_the_tutorial_survives_kill(tmp_path: Path) -> None:
     assert "columns loaded 1 times" in reader.said[-1]
 
 
+def test_the_fixtures_of_celery_work(tmp_path: Path) -> None:
+    """The tests that the page on testing shows pass, in the files that it names."""
+    for block in blocks_of(DOCS / "how-to/test-durable-tasks.md"):
+        if block.file is not None:
+            (tmp_path / block.file).write_text(block.code)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "."],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "2 passed" in done.stdout
+
+
 # -- the links --------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 from functools import cache
@@ -31,7 +32,7 @@ FLOORS = (
         *("llm", "observer", "plugins", "settings", "store", "transactional"),
     ),
     ("codecs", "llms", "stores"),
-    ("guards", "observers", "runtime", "security"),
+    ("guards", "runtime", "security"),
     ("engine",),
     ("tasks",),
     ("declared", "registry", "versions"),
@@ -133,6 +134,12 @@ def test_every_module_has_a_floor() -> None:
     assert [module for module in INNER if floor_of(module) is None] == []
 
 
+def test_every_floor_is_furnished() -> None:
+    """The floors name no room that does not exist, and none twice."""
+    named = [room for rooms in FLOORS for room in rooms]
+    assert sorted(named) == sorted({module.split(".")[1] for module in INNER})
+
+
 @pytest.mark.parametrize("module", INNER)
 def test_imports_run_down(module: str) -> None:
     """A module imports its own floor and those below, and never the face."""
@@ -196,6 +203,53 @@ def test_no_room_for_leftovers() -> None:
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
     assert not vague & (parts | {name.lower() for name in names})
+
+
+# -- what the architecture page says -------------------------------------------------------
+
+
+def rows_of(heading: str) -> list[list[set[str]]]:
+    """Return the table under a heading of the architecture page: the code words of its cells."""
+    page = Path(__file__).parents[1] / "docs/explanation/architecture.md"
+    part = page.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in part.splitlines() if line.startswith("|")][2:]
+    return [[set(re.findall("`([^`]+)`", cell)) for cell in row] for row in rows]
+
+
+def test_the_floors_are_documented() -> None:
+    """From the top down, each with the rooms it has."""
+    built = [set(rooms) - {"_version"} for rooms in FLOORS if rooms != ("testing",)]
+    assert [row[1] for row in rows_of("The floors")] == built[::-1]
+
+
+def test_the_engine_is_documented() -> None:
+    """Each of its modules."""
+    documented = [module for row in rows_of("The rooms of the engine") for module in row[0]]
+    built = [m.removeprefix("milepost.engine.") for m in INNER if m.startswith("milepost.engine.")]
+    assert sorted(documented) == built
+
+
+def test_who_knows_celery_is_documented() -> None:
+    """Each module that imports Celery, or what it is made of."""
+    documented = {
+        room if module == room else f"{room}.{module}"
+        for (room,), modules_of_it, _ in rows_of("Where milepost meets Celery")
+        for module in modules_of_it
+    }
+    celery = {"celery", "kombu", "billiard"}
+    built = {m.removeprefix("milepost.") for m in INNER if packages_in(m) & celery}
+    assert documented == built
+
+
+def packages_in(module: str) -> set[str]:
+    """Return the packages that a module's head imports."""
+    names = set()
+    for node in tree_of(module).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+    return {name.partition(".")[0] for name in names}
 
 
 # -- the face ------------------------------------------------------------------------------

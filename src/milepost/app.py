@@ -273,12 +273,14 @@ def redis_of(app: Any) -> str:
     Raises:
         ConfigurationError: it uses none.
     """
-    conf = app.conf
+    conf, problem = app.conf, "uses no Redis"
     for url in (conf.broker_write_url, conf.broker_url, conf.result_backend):
         for candidate in (url or "").split(";") if isinstance(url, str) else ():
             if urlsplit(candidate).scheme in REDIS:
                 return str(candidate)
+            if urlsplit(candidate).scheme == "sentinel":
+                problem = "uses Sentinel; the store needs the address that leads to the master"
     raise ConfigurationError(
-        f"the Celery app {app.main!r} uses no Redis to keep jobs in. Say where: "
+        f"the Celery app {app.main!r} {problem}. Say where to keep jobs: "
         'Milepost(app, store="sqlite:///jobs.db") or "postgresql://…" or "redis://…"'
     )

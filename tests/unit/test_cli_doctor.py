@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from celery import Celery
@@ -279,6 +280,24 @@ def test_old_names_of_settings_are_seen():
     app = Celery("a", broker="memory://", set_as_current=False)
     app.config_from_object({"CELERY_ACKS_LATE": True})
     assert conf_of(app).deprecated == ("CELERY_ACKS_LATE",)
+
+
+def test_settings_with_a_namespace_are_read():
+    """As in Django's: a name that was also Celery's old one is no old name there."""
+    app = Celery("a", set_as_current=False)
+    settings = ModuleType("settings")
+    vars(settings).update(
+        CELERY_BROKER_URL="memory://",
+        CELERY_RESULT_BACKEND="cache+memory://",
+        CELERY_TASK_SERIALIZER="json",
+        CELERY_ACKS_LATE=True,
+        CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS=True,
+    )
+    app.config_from_object(settings, namespace="CELERY")
+    read = conf_of(app)
+    assert read.deprecated == ("CELERY_ACKS_LATE",)
+    assert "worker_cancel_long_running_tasks_on_connection_loss" in read.explicit
+    assert "broker_connection_retry" not in read.explicit
 
 
 def test_tasks_are_read():

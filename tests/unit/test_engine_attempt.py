@@ -190,10 +190,13 @@ def test_a_lease_lost_in_the_middle_ends_the_attempt():
     assert did == [0, 1, 2, 3]
 
 
-def test_a_deleted_job_ends_its_attempt():
-    """Without a record there is nothing to carry."""
+def test_a_deleted_job_ends_its_attempt(caplog):
+    """Without a record there is nothing to carry; the log says that it is gone, once."""
     bench = Bench(lambda task: (bench.inner.delete(JOB), task.checkpoint()))
     assert bench.attempt().reason == "superseded"
+    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "this attempt may no longer write" in record.message
+    assert "its record is gone" in record.message
 
 
 def test_the_fence_grows_with_every_attempt():

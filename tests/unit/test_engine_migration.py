@@ -3,6 +3,8 @@
 import pytest
 
 from harness import Bench, Killed
+from milepost.codecs.json import JsonCodec
+from milepost.engine.migration import as_people_see_it
 from milepost.model import JobStatus
 
 
@@ -565,3 +567,12 @@ def test_to_have_begun_a_loop_is_not_to_have_got_anywhere():
     with pytest.raises(Killed):
         bench.attempt()
     assert moved == [False, False, True]
+
+
+def test_people_see_a_checkpoint_in_order():
+    """A store keeps fields in no order; numbers count as numbers."""
+    codec = JsonCodec()
+    fields = ("sload#10", "dkeys:10", "sload", "dkeys:9", "sload#2", "sa/b", "sload#" + "9" * 5000)
+    seen = as_people_see_it(codec, {name: codec.encode([name]) for name in fields})
+    assert list(seen["steps"]) == ["a/b", "load", "load#2", "load#10", "load#" + "9" * 5000]
+    assert seen["loops"] == {"keys": {"keys": ["dkeys:9", "dkeys:10"]}}

@@ -17,6 +17,7 @@ from milepost.errors import (
 from milepost.jobs.bulk import Bulk
 from milepost.model import JobStatus, NewJob, Progress
 from milepost.stores.memory import MemoryStore
+from milepost.tasks import announce
 from milepost.testing import FakeClock
 
 
@@ -392,6 +393,22 @@ def test_a_job_that_is_paused_and_resumed_shows_it_in_celery(app, jobs, task):
     assert result.state == "RESUMED"
     assert run(task, job, kwargs={"pause_at": 1}).succeeded
     assert jobs.get(job.id).attempts == 2
+
+
+def test_a_job_that_fails_when_it_is_resumed_does_not_look_as_if_it_went_on(
+    app, jobs, task, monkeypatch
+):
+    """Else whoever waits for it waits for ever. It may fail before the act of resuming is over."""
+    job = jobs.create("work")
+    run(task, job, kwargs={"pause_at": 1})
+    monkeypatch.setattr(
+        "milepost.jobs.sending.resend",
+        lambda _, job: app.backend.mark_as_failure(job.id, ValueError("at once")),
+    )
+    jobs.resume(job.id)
+    assert app.AsyncResult(job.id).state == "FAILURE"
+    announce.resumed(app, announce.request_of(app, jobs.get(job.id)))  # as if a message was quicker
+    assert app.AsyncResult(job.id).state == "FAILURE"
 
 
 def test_a_job_that_is_paused_before_it_starts_shows_it_too(app, jobs, task):

@@ -279,3 +279,15 @@ def test_the_store_defaults_to_the_redis_of_celery(conf):
     app = Celery(set_as_current=False)
     app.conf.update(conf)
     assert redis_of(app) == "redis://one/0"
+
+
+def test_sentinel_is_no_store():
+    """Whoever has a Redis behind Sentinel is not told that there is none."""
+    from celery import Celery
+
+    from milepost.app import redis_of
+    from milepost.errors import ConfigurationError
+
+    app = Celery("shop", broker="sentinel://a:26379;sentinel://b:26379", set_as_current=False)
+    with pytest.raises(ConfigurationError, match="uses Sentinel; the store needs the address"):
+        redis_of(app)

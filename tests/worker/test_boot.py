@@ -61,6 +61,13 @@ def test_pickle(make_site):
     assert "accept_content of the Celery app has pickle" in start_in_vain(site)
 
 
+def test_annotations_that_undo_durability(make_site):
+    """Celery would record a failure where a process dies, while the job goes on."""
+    site = make_site("files+sqlite", conf={"task_annotations": {"*": {"acks_late": False}}})
+    said = start_in_vain(site)
+    assert "(by task_annotations?): acks_late=False contradicts durable=True" in said
+
+
 def test_a_registry_that_contradicts_itself(make_site):
     """A job type whose task nobody has."""
     site = make_site("files+sqlite")
@@ -74,3 +81,24 @@ def test_a_registry_that_contradicts_itself(make_site):
     )
     said = start_in_vain(site)
     assert "job type 'shop.import' names task 'shop.tasks.nowhere', which is not registered" in said
+
+
+def test_a_milepost_that_came_too_late(make_site):
+    """The worker ends with a word that says what to do, and its message goes back."""
+    site = make_site("redis")
+    (site.folder / "project.py").write_text(
+        "from importlib import util\n"
+        f"spec = util.spec_from_file_location('whole', {str(site.home / 'project.py')!r})\n"
+        "whole = util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(whole)\n"
+        "app = whole.app\n"
+        "app.steps['worker'].clear()\n"
+    )
+    job = site.send("count", 3)
+    worker = site.start_worker(ready=False)
+    wait_until(lambda: worker.process.poll() is not None, "the worker has ended")
+    assert "had no milepost when it started. Write `milepost = Milepost(app)`" in worker.text()
+
+    (site.folder / "project.py").unlink()
+    site.start_worker()
+    assert job.get(timeout=30) == 3

@@ -1,5 +1,6 @@
 """Checkpoints across code changes: read what is stored, migrate it, or park the job."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,7 +68,7 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
     ``spend`` for what all have cost, and ``budget`` where somebody has granted one.
     """
     seen: Checkpoint = {"steps": {}, "loops": {}, "maps": {}, "state": None, "data": None}
-    for field, data in stored.items():
+    for field, data in sorted(stored.items(), key=_in_order):
         kind, (path, _, part) = field[0], field[1:].partition(":")
         if kind == META:
             continue
@@ -87,6 +88,12 @@ def as_people_see_it(codec: Codec, stored: Mapping[str, bytes]) -> Checkpoint:
         else:
             seen[WHOLE[kind]] = value
     return seen
+
+
+def _in_order(item: tuple[str, bytes]) -> list[tuple[int, str]]:
+    """Return a sort key by which ``load#2`` comes before ``load#10``: a store has no order."""
+    parts = re.split("([0-9]+)", item[0])  # every second one is a number: first by its length
+    return [(len(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 WHOLE = {STATE: "state", EXPLICIT: "data", SPEND: "spend", BUDGET: "budget"}

@@ -20,7 +20,7 @@ class InvalidTransitionError(MilepostError):
     Args:
         job_id: which job.
         status: the status it is in.
-        wanted: the status that was asked for.
+        wanted: the status that was asked for; ``read``: its result was.
         advice: what to do instead.
     """
 
@@ -30,6 +30,8 @@ class InvalidTransitionError(MilepostError):
 
     def __str__(self) -> str:
         hint = f": {self.advice}" if self.advice else ""
+        if self.wanted == "read":
+            return f"job {self.job_id!r} is {self.status}, but there is nothing to read{hint}"
         return f"job {self.job_id!r} is {self.status} and cannot become {self.wanted}{hint}"
 
 

@@ -13,6 +13,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from milepost.engine.recovery import Keeper
+from milepost.errors import ConfigurationError
 from milepost.history import EXPIRED
 from milepost.model import JobStatus
 
@@ -187,8 +188,17 @@ class Watch:
 
 
 def watch_of(app: Any) -> Watch:
-    """Return the watch of the worker that runs in this process."""
-    watch: Watch = getattr(app, ATTRIBUTE)
+    """Return the watch of the worker that runs in this process.
+
+    Raises:
+        ConfigurationError: its app had no milepost when it started.
+    """
+    watch: Watch | None = getattr(app, ATTRIBUTE, None)
+    if watch is None:
+        raise ConfigurationError(
+            f"this worker cannot run durable tasks: the Celery app {app.main!r} had no milepost "
+            "when it started. Write `milepost = Milepost(app)` next to where the app is made"
+        )
     return watch
 
 

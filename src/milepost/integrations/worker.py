@@ -25,7 +25,7 @@ from milepost.registry import registry_of
 from milepost.runtime import OVERSEER, attached, cipher_of, runtime_of
 from milepost.tasks import station
 from milepost.tasks.base import resend
-from milepost.tasks.declaring import check_leases
+from milepost.tasks.declaring import check_deliveries, check_leases
 from milepost.versions import check_versions
 
 logger = logging.getLogger("milepost")
@@ -55,6 +55,7 @@ class KeeperStep(bootsteps.StartStopStep):
         registry_of(worker.app).check()
         include_project(worker.app)
         check_leases(worker.app, self._runtime.settings)
+        check_deliveries(worker.app)
         check_keys(worker.app)
         check_pool(worker)
         self._stopping = threading.Event()

@@ -98,18 +98,21 @@ class Sender:
         self.send_due(job)
         return job
 
-    def send_due(self, job: Job) -> bool:
-        """Send a job's message again that was just made due.
+    def send_due(self, job: Job, *, is_resumed: bool = False) -> None:
+        """Send a job's message again that was just made due; where that fails, a keeper does.
 
-        Returns:
-            False where there was nothing to send. Where sending failed, a keeper does it.
+        Args:
+            job: its record.
+            is_resumed: whether Celery is told that a pause is over. It is so before the job is
+                sent: one that fails at once is not to look as if it still went on.
         """
         if job.status is not JobStatus.PENDING:
-            return False
+            return
         if runtime_of(self._app).store.claim_recovery(job.id, AGAIN_AFTER) is None:
-            return False
+            return
+        if is_resumed:
+            self._tell_resumed(job)
         attempt(f"job {job.id}: send it now, and not by a keeper", lambda: resend(self._app, job))
-        return True
 
     def tell_paused(self, job: Job) -> None:
         """Tell Celery that a job was paused before a worker had it."""
@@ -119,7 +122,7 @@ class Sender:
             lambda: announce.paused(self._app, announce.request_of(self._app, job), reason),
         )
 
-    def tell_resumed(self, job: Job) -> None:
+    def _tell_resumed(self, job: Job) -> None:
         """Tell Celery that a paused job goes on."""
         attempt(
             f"job {job.id}: tell Celery that it goes on",

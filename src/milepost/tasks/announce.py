@@ -29,8 +29,8 @@ def paused(app: Any, request: Any, reason: str) -> None:
 
 
 def resumed(app: Any, request: Any) -> None:
-    """Tell Celery that a paused job goes on."""
-    _store(app, request, RESUMED, None)
+    """Tell Celery that a paused job goes on; if it has an end there by now, that stays."""
+    _store(app, request, RESUMED, None, over=PAUSED)
     _send_event(app, request, "task-resumed")
 
 
@@ -91,10 +91,17 @@ def _keeps_result(app: Any, request: Any) -> bool:
     return not (ignored or isinstance(_backend(app, request), DisabledBackend))
 
 
-def _store(app: Any, request: Any, state: str, reason: str | None) -> None:
-    """Let the backend show a state; the record has the truth, so it may fail."""
+def _store(
+    app: Any, request: Any, state: str, reason: str | None, *, over: str | None = None
+) -> None:
+    """Let the backend show a state, be it in place of *over* only.
+
+    The record has the truth, so it may fail.
+    """
     try:
         if _keeps_result(app, request):
+            if over is not None and _backend(app, request).get_state(request.id) != over:
+                return
             meta = {"reason": reason}
             _backend(app, request).store_result(request.id, meta, state, request=request)
     except Exception as exc:

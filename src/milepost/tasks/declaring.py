@@ -31,10 +31,27 @@ def declare_durable(cls: Any) -> None:
     for name in ("lease_seconds", "checkpoint_every"):
         _check_number(cls, name, (int, float), "a number of seconds above 0", above=0)
     _check_number(cls, "max_crashes", int, "a whole number from 0", above=-1)
+    _check_delivery(cls, cls.__name__)
+
+
+def check_deliveries(app: Any) -> None:
+    """Refuse to start a worker whose configuration has undone what durable tasks declare.
+
+    Celery would record a failure where a process dies, while the job goes on.
+
+    Raises:
+        ConfigurationError: a durable task's messages do not come back, by ``task_annotations``.
+    """
+    for task in app.tasks.values():
+        if getattr(task, "durable", False):
+            _check_delivery(task, f"task {task.name!r} (by task_annotations?)")
+
+
+def _check_delivery(task: Any, called: str) -> None:
     for name in ("acks_late", "reject_on_worker_lost"):
-        if not getattr(cls, name):
+        if not getattr(task, name):
             raise ConfigurationError(
-                f"{cls.__name__}: {name}=False contradicts durable=True: a durable task's message "
+                f"{called}: {name}=False contradicts durable=True: a durable task's message "
                 "is acknowledged when the job has ended, and comes back when its worker dies"
             )
 

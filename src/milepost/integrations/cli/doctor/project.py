@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from celery.app.defaults import DEFAULTS
 from celery.backends.base import KeyValueStoreBackend
 from kombu.utils.imports import symbol_by_name
 
@@ -29,12 +30,21 @@ def conf_of(app: Any) -> Conf:
         backend_timeout=(results or {}).get("socket_timeout"),
         chords_are_tended=isinstance(backend, KeyValueStoreBackend),
         result_expires=_seconds(conf.result_expires),
-        explicit=frozenset(conf.table(with_defaults=False, censored=False)),
-        deprecated=tuple(sorted(conf.deprecated_settings or ())),
+        explicit=frozenset(filter(conf.value_set_for, DEFAULTS)),
+        deprecated=tuple(sorted(_deprecated(conf))),
         acks_late=bool(conf.task_acks_late),
         always_eager=bool(conf.task_always_eager),
         retries_connection=bool(conf.broker_connection_retry),
     )
+
+
+def _deprecated(conf: Any) -> list[str]:
+    """Return the settings under old names, but for those that only look so.
+
+    With a namespace, as in Django's settings, ``CELERY_RESULT_BACKEND`` is the name it should be.
+    """
+    right = {f"{conf.prefix}{name.upper()}" for name in DEFAULTS if conf.prefix}
+    return [name for name in conf.deprecated_settings or () if name not in right]
 
 
 def tasks_of(app: Any) -> tuple[TaskFacts, ...]:
