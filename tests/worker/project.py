@@ -473,6 +473,17 @@ def note_error(job_id):
     effect("errback", job_id)
 
 
+class Strange:
+    """What no serializer knows."""
+
+
+@durable(name="give_back")
+def give_back(self, kind):
+    """Return what the result backend may not take."""
+    effect("body")
+    return {"object": Strange(), "set": {Strange()}, "bytes": b"plain", "int": 1}[kind]
+
+
 @durable(name="replace_itself")
 def replace_itself(self, n):
     """Let another durable task go on under this id."""
