@@ -509,4 +509,7 @@ if os.environ.get("PROJECT_MODEL"):
 if "MILEPOST_KEYS" in os.environ:
     secrets_of.declare(plain, effect, FirstTimesError)
 
+for _name in filter(None, os.environ.get("PROJECT_WITHOUT", "").split(",")):
+    app.tasks.pop(_name)  # as in a worker of older code
+
 __all__ = ["app", "celery_chord"]
