@@ -105,6 +105,7 @@ class Milepost:
             self._routing = self._put_together(routing)
         self._serve(app)
         app.steps["worker"].add("milepost.integrations.worker:KeeperStep")
+        app.steps["consumer"].add("milepost.integrations.unknown:UnknownStep")
         if app.configured:
             take_whole_files(app)
         else:

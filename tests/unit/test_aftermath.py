@@ -81,5 +81,14 @@ def test_a_stored_result_is_not_all_that_follows(job, backend, state, claim, fou
     assert aftermath_of(app, job) is found
 
 
-def test_without_a_backend_nothing_tells_that_it_was_done(job):
-    assert aftermath_of(App(DisabledBackend), job) is Aftermath.OPEN
+class Replying(Backend):
+    """One that sends results to their callers; what it is asked is of its own queue."""
+
+    oid = "the queue of this thread"
+
+
+@pytest.mark.parametrize("backend", [DisabledBackend, Replying])
+def test_where_nothing_is_kept_nothing_tells_that_it_was_done(job, backend):
+    app = App(backend)
+    app.backend.kept = {"j": "SUCCESS"}
+    assert aftermath_of(app, job) is Aftermath.OPEN

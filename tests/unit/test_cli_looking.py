@@ -175,6 +175,39 @@ def test_explain(app):
     assert document["facts"]
 
 
+@pytest.mark.parametrize(
+    ("tasks", "summary"),
+    [
+        ({"w1": ["count"], "w2": ["old [rate_limit=1/s]"]}, "It has waited for a worker for"),
+        ({"w1": ["old"], "w2": ["old"]}, "no worker that consumes it has its task 'count'"),
+        ({"w1": ["count [rate_limit=1/s]"], "w2": []}, "It has waited for a worker for"),
+        ({"w1": ["count"]}, "It has waited for a worker for"),
+    ],
+)
+def test_explain_names_workers_of_older_code(app, monkeypatch, tasks, summary):
+    """They take the job's message, and leave it."""
+    job = create(app)
+    queue = [{"name": app.conf.task_default_queue}]
+
+    class Inspect:
+        def __init__(self, destination=None, timeout=1.0):
+            assert destination in (None, ["w1", "w2"])
+
+        def active_queues(self):
+            return {"w2": queue, "w1": queue, "w3": [{"name": "other"}]}
+
+        def registered(self):
+            return tasks
+
+    monkeypatch.setattr(app.control, "inspect", Inspect)
+    explanation = app.milepost.jobs.explain(job.id)
+    assert summary in explanation.summary
+    said = "\n".join(explanation.facts)
+    for worker, names in tasks.items():
+        knows = any(name.startswith("count") for name in names)
+        assert (f"{worker} does not have the task 'count'" in said) is not knows
+
+
 def test_explain_does_not_wait_for_a_silent_broker(app, monkeypatch):
     """The record's answer comes, with a word about the rest."""
     job = create(app)

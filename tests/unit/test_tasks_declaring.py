@@ -189,7 +189,7 @@ def test_durable_is_inherited(app):
 def test_progress_in_the_record(app):
     """A look at the record tells how far a job is, while it runs."""
 
-    @app.task(base=CheckpointableTask, bind=True)
+    @app.task(base=CheckpointableTask, bind=True, ignore_result=True)
     def job(self):
         return [record(app).progress for _ in self.iterate(range(3), every=1)]
 

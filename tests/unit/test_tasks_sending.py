@@ -1,6 +1,7 @@
 """apply_async: on record first, then sent, with all that Celery was told."""
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -172,6 +173,38 @@ def test_options_survive_in_the_record(app, add):
     assert again["tenant"] == first["tenant"] == "x"
     difference = datetime.fromisoformat(again["expires"]) - datetime.fromisoformat(first["expires"])
     assert abs(difference) < timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("given", [None, "a queue of mine"])
+def test_where_the_caller_waits_survives_in_the_record(given):
+    """With ``rpc://`` a result goes to the caller, whoever sends the job again."""
+    app = make_app(result_backend="rpc://")
+
+    @app.task(base=CheckpointableTask)
+    def add():
+        pass
+
+    add.apply_async(task_id="job", reply_to=given)
+    ((first, _),) = sent(app)
+    assert first["reply_to"] == (given or app.thread_oid)
+    assert message_of(app).options["reply_to"] == first["reply_to"]
+    elsewhere = threading.Thread(target=resend, args=(app, record(app)))
+    elsewhere.start()
+    elsewhere.join()
+    ((again, _),) = sent(app)
+    assert again["reply_to"] == first["reply_to"]
+
+
+@pytest.mark.parametrize("backend", ["rpc://", "cache+memory://"])
+def test_where_nobody_waits_is_not_in_the_record(backend):
+    app = make_app(result_backend=backend)
+
+    @app.task(base=CheckpointableTask, ignore_result=backend == "rpc://")
+    def add():
+        pass
+
+    add.apply_async(task_id="job")
+    assert "reply_to" not in message_of(app).options
 
 
 def test_an_expiry_does_not_start_anew(app, add):

@@ -62,7 +62,9 @@ def make_site(request):
     folders = []
     namespaces = itertools.count()
 
-    def make(kind, *, conf=None, settings=None, store=None, short_lease=False, broker=None):
+    def make(
+        kind, *, conf=None, settings=None, store=None, short_lease=False, broker=None, backend=None
+    ):
         folder = tempfile.TemporaryDirectory(prefix="milepost-worker-", ignore_cleanup_errors=True)
         folders.append(folder)
         path = Path(folder.name)
@@ -83,7 +85,7 @@ def make_site(request):
             settings["namespace"] = f"t{abs(hash(folder.name)) % 10**9}_{next(namespaces)}"
         elif store is None:
             store = next(fresh)
-        site = Site(path, urls[0], store, urls[1], conf=conf, settings=settings)
+        site = Site(path, urls[0], store, backend or urls[1], conf=conf, settings=settings)
         sites.append(site)
         return site
 

@@ -12,6 +12,7 @@
     ├── InvalidTransitionError
     ├── CrashLimitError             the job's worker died too often
     ├── BodyExitError               sys.exit() in a task, or a cancelled coroutine
+    ├── JobResultError              a body returned what Celery cannot store
     ├── JobFailedError              a recorded failure, told again
     ├── EncryptedFailureError       the failure of an encrypted task, as others may see it
     ├── PermissionDeniedError       the policy says no
@@ -82,6 +83,7 @@ _HOMES = {
         "InvalidTransitionError",
         "JobFailedError",
         "JobNotFoundError",
+        "JobResultError",
     ),
     "keys": (
         "EncryptedDataError",

@@ -19,6 +19,7 @@ from milepost.errors.jobs import (
     InvalidTransitionError,
     JobFailedError,
     JobNotFoundError,
+    JobResultError,
 )
 from milepost.errors.keys import (
     EncryptedDataError,
@@ -83,6 +84,7 @@ __all__ = [
     "ItemKeyError",
     "JobFailedError",
     "JobNotFoundError",
+    "JobResultError",
     "KeyUnknownError",
     "LLMAnswerLostError",
     "LLMAuthError",

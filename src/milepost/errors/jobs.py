@@ -76,6 +76,27 @@ class BodyExitError(MilepostError):
         )
 
 
+class JobResultError(MilepostError):
+    """A body returned what Celery's result backend cannot store; its job failed.
+
+    Args:
+        task: the task's name.
+        kind: the type of what it returned.
+        problem: what the serializer said.
+    """
+
+    def __init__(self, task: str, kind: str, problem: str) -> None:
+        super().__init__(task, kind, problem)
+        self.task, self.kind, self.problem = task, kind, problem
+
+    def __str__(self) -> str:
+        return (
+            f"the body of {self.task!r} returned a value of type {self.kind!r} that Celery's "
+            f"result backend cannot store: {self.problem}. Return what its result_serializer "
+            "takes, or set ignore_result=True and read the result with milepost.jobs.result"
+        )
+
+
 class JobFailedError(MilepostError):
     """A job failed in an attempt whose exception is gone with its process.
 

@@ -26,7 +26,9 @@ def aftermath_of(app: Any, job: Job) -> Aftermath:
     minute; whoever dies with that claim leaves the chord to those who hand in a part again
     after it has lapsed.
     """
-    if isinstance(app.backend, DisabledBackend) or not _is_stored(app, job):
+    if isinstance(app.backend, DisabledBackend) or message.is_reply(app.backend):
+        return Aftermath.OPEN  # nobody knows
+    if not _is_stored(app, job):
         return Aftermath.OPEN
     chord = chord_of(message.unpack(job.message, app))
     if chord is None or not hasattr(type(app.backend), COLLECTS):

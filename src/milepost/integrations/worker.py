@@ -14,12 +14,12 @@ import milepost.integrations.inspection  # noqa: F401  (workers answer to its co
 from milepost import engine
 from milepost.engine.drain import DrainFlag
 from milepost.engine.recovery import BATCH, Keeper
+from milepost.engine.trouble import NOT_RENEWED, Trouble
 from milepost.errors import ConfigurationError, NoKeysError, StoreError
 from milepost.face import load_all
 from milepost.integrations.aftermath import aftermath_of
-from milepost.integrations.chords import Chords
+from milepost.integrations.chores import chores_of
 from milepost.integrations.queues import Queues
-from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.registry import registry_of
 from milepost.runtime import OVERSEER, attached, cipher_of, runtime_of
@@ -32,8 +32,6 @@ logger = logging.getLogger("milepost")
 
 WATCH_SECONDS = 0.1
 """How often the main process looks whether a pool process that runs a job is still there."""
-PURGE_SECONDS = 60.0
-"""How often a worker drops records whose retention is over."""
 RUNS_A_LOOP = ("milepost_is_async", "milepost_runs_a_loop")
 """What tasks say of themselves that need an event loop."""
 
@@ -128,17 +126,13 @@ class KeeperStep(bootsteps.StartStopStep):
         self.stop(parent)
 
     def _renew(self, watch: Watch, _: Any) -> None:
-        renew_at = 0.0
+        renew_at, trouble = 0.0, Trouble(NOT_RENEWED, self._runtime.clock)
         while not (self._stopping.is_set() and watch.keeper.is_idle):
-            try:
+            with trouble:
                 watch.look()
                 if time.monotonic() >= renew_at:
                     watch.keeper.renew()
                     renew_at = time.monotonic() + self._runtime.settings.renew_seconds
-            except StoreError as exc:
-                logger.warning("leases are not renewed: %s", exc)
-            except Exception:  # whatever it is, the next round may go well
-                logger.exception("leases are not renewed")
             time.sleep(WATCH_SECONDS)
 
     def _finish_all(self, watch: Watch) -> None:
@@ -151,19 +145,18 @@ class KeeperStep(bootsteps.StartStopStep):
             watch.keeper.renew()
         except StoreError as exc:
             logger.warning("the jobs that ended last are not marked as finished: %s", exc)
-        self._flag.remove()
+        finally:
+            self._flag.remove()
 
     def _recover(self, watch: Watch, app: Any) -> None:
-        chores = Chores(watch, app)
+        trouble = Trouble("no recovery for now", self._runtime.clock)
+        chores = chores_of(watch, app, self._runtime)
         while not (self._stopping.is_set() or self._flag.is_set()):
             more = False
-            try:
+            with trouble:
                 more = watch.keeper.recover() >= BATCH
-                chores.do()
-            except StoreError as exc:
-                logger.warning("no recovery for now: %s", exc)
-            except Exception:  # as above
-                logger.exception("no recovery for now")
+            for chore in chores:
+                chore.do()
             if not more:
                 self._stopping.wait(self._runtime.settings.scan_seconds)
 
@@ -202,29 +195,6 @@ def check_pool(worker: Any) -> None:
                 "cannot: use prefork, threads or solo, or send it to a queue that this worker "
                 "does not consume"
             )
-
-
-class Chores:
-    """What one worker does beside recovering jobs, each thing at its own pace.
-
-    Args:
-        watch: the worker's.
-        app: the Celery app.
-    """
-
-    def __init__(self, watch: Watch, app: Any) -> None:
-        self._watch = watch
-        self._visibility = Visibility(app)
-        self._chords = Chords(app, runtime_of(app))
-        self._purge_at = 0.0
-
-    def do(self) -> None:
-        """Do what is due."""
-        self._visibility.renew(self._watch.delivery_tags)
-        self._chords.tend()
-        if time.monotonic() >= self._purge_at:
-            self._purge_at = time.monotonic() + PURGE_SECONDS
-            self._watch.keeper.purge()
 
 
 def include_project(app: Any) -> None:

@@ -33,11 +33,18 @@ class Consumers:
         queue: its name.
         workers: who consumes it, or None where nobody could be asked.
         waiting: messages in it, or None where that is not known.
+        without: those of the workers that do not have the job's task.
     """
 
     queue: str
     workers: tuple[str, ...] | None
     waiting: int | None
+    without: tuple[str, ...] = ()
+
+    @property
+    def can_run(self) -> bool:
+        """Whether one of the workers has the task."""
+        return bool(set(self.workers or ()) - set(self.without))
 
 
 def explain(job: Job, stalled_after: float, consumers: Consumers | None) -> Explanation:
@@ -76,6 +83,11 @@ def _pending(job: Job, _: float, consumers: Consumers | None) -> str:
     if consumers is not None and not consumers.workers:
         nobody = "no worker answers" if consumers.workers is None else "no worker consumes it"
         return f"It has waited for {since} in queue {consumers.queue!r}, and {nobody}."
+    if consumers is not None and not consumers.can_run:
+        return (
+            f"It has waited for {since} in queue {consumers.queue!r}, and no worker that consumes "
+            f"it has its task {job.task!r}: start one that has."
+        )
     return f"It has waited for a worker for {since}."
 
 
@@ -98,7 +110,7 @@ def _running(job: Job, stalled_after: float, _: Consumers | None) -> str:
 
 
 def _interrupted(job: Job, _: float, consumers: Consumers | None) -> str:
-    nobody = consumers is not None and not consumers.workers
+    nobody = consumers is not None and not consumers.can_run
     tail = "no worker is there to carry it on" if nobody else "a keeper will send it again"
     return f"Its last attempt stopped ({job.reason}); {tail}."
 
@@ -145,7 +157,12 @@ def _queue_facts(job: Job, consumers: Consumers | None) -> Sequence[str]:
         return (f"{queue}: no worker has answered",)
     who = ", ".join(consumers.workers) or "nobody"
     waiting = "" if consumers.waiting is None else f"; {consumers.waiting} messages wait in it"
-    return (f"{queue} is consumed by {who}{waiting}",)
+    facts = [f"{queue} is consumed by {who}{waiting}"]
+    facts += [
+        f"{worker} does not have the task {job.task!r}, and leaves the job to others"
+        for worker in consumers.without
+    ]
+    return facts
 
 
 def _record_facts(job: Job) -> list[str]:

@@ -1,5 +1,6 @@
 """What the broker and the workers know of the queue that a job waits in."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from milepost.errors import ConfigurationError
@@ -63,15 +64,25 @@ def consumers_for(app: Any, job: Job, timeout: float) -> Consumers:
 
     def ask() -> None:
         heard["waiting"] = waiting_in(app, queue)
-        heard["queues"] = app.control.inspect(timeout=timeout).active_queues()
+        answers = app.control.inspect(timeout=timeout).active_queues()
+        if answers is None:
+            return
+        heard["workers"] = workers = sorted(
+            worker
+            for worker, queues in answers.items()
+            if any(one.get("name") == queue for one in queues)
+        )
+        if workers:  # these answer, and all of them at once
+            heard["tasks"] = app.control.inspect(workers, timeout=timeout).registered()
 
-    attempt(f"job {job.id}: ask who consumes its queue", ask, timeout + PATIENCE)
-    answers = heard.get("queues")
-    if answers is None:
+    attempt(f"job {job.id}: ask who consumes its queue", ask, 2 * timeout + PATIENCE)
+    workers = heard.get("workers")
+    if workers is None:
         return Consumers(queue, None, heard.get("waiting"))
-    workers = sorted(
-        worker
-        for worker, queues in answers.items()
-        if any(one.get("name") == queue for one in queues)
-    )
-    return Consumers(queue, tuple(workers), heard["waiting"])
+    without = (one for one, tasks in (heard.get("tasks") or {}).items() if not _has(tasks, job))
+    return Consumers(queue, tuple(workers), heard["waiting"], tuple(sorted(without)))
+
+
+def _has(tasks: Iterable[str], job: Job) -> bool:
+    """Whether a job's task is among those of a worker, which adds facts in brackets to some."""
+    return any(task.partition(" [")[0] == job.task for task in tasks)

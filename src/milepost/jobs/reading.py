@@ -145,7 +145,8 @@ class JobReader:
 
         Args:
             job_id: which job.
-            ask_workers: whether to ask the workers which queues they consume.
+            ask_workers: whether to ask the workers which queues they consume, and which tasks
+                they have.
             timeout: seconds to wait for their answers.
             principal: who looks.
 

@@ -20,6 +20,7 @@ from milepost.engine.attempt import begin, carry_on
 from milepost.engine.endings import RESULT_NOT_KEPT
 from milepost.engine.plan import Checkpoint, Plan
 from milepost.engine.recovery import GONE
+from milepost.engine.trouble import NOT_RENEWED, Trouble
 from milepost.engine.work import Attempt
 from milepost.errors import (
     ConfigurationError,
@@ -334,15 +335,13 @@ class BackgroundJobManager:
 
     def _renew(self) -> None:
         """Keep the leases of what runs and waits here, for as long as this process lives."""
-        settings = self._runtime.settings
+        settings, trouble = self._runtime.settings, Trouble(NOT_RENEWED, self._runtime.clock)
         while self._running or not self._closing.is_set():
             with self._lock:
                 running = tuple(self._running)
-            try:
+            with trouble:
                 if running:
                     self._runtime.store.renew(self._incarnation, running)
-            except StoreError as exc:
-                logger.warning("leases are not renewed: %s", exc)
             time.sleep(settings.renew_seconds)
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from milepost.engine.trouble import Trouble
 from milepost.errors import MilepostError
 from milepost.routing import shared
 from milepost.routing.flags import FeatureFlags
@@ -63,12 +64,11 @@ class Overseer:
 
     def run(self, stopping: threading.Event) -> None:
         """Make a round every few seconds, until told to stop. For a thread of its own."""
+        trouble = Trouble("no round of the migration for now", self._runtime.clock)
         while not stopping.wait(EVERY):
-            try:
+            with trouble:
                 if self.is_mine():
                     self.make_round()
-            except Exception:  # whatever it is, the next round may go well
-                logger.exception("a round of the migration failed")
 
     def is_mine(self) -> bool:
         """Whether it is this one's turn: whoever made the last round goes on while it lives."""

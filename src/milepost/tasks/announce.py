@@ -71,7 +71,10 @@ def request_of(app: Any, job: Job) -> Context:
         callbacks=options.get("link"),
         **{
             name: options.get(name)
-            for name in ("chord", "chain", "group_index", "root_id", "parent_id", "ignore_result")
+            for name in (
+                *("chord", "chain", "group_index", "root_id", "parent_id"),
+                *("ignore_result", "reply_to"),
+            )
         },
     )
 

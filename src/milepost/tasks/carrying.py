@@ -13,6 +13,7 @@ import uuid
 from asyncio import CancelledError, iscoroutine
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from math import inf
 from threading import get_ident
 from typing import Any, TypeAlias
 
@@ -37,9 +38,15 @@ from milepost.tasks.current import CURRENT
 from milepost.tasks.fingerprint import WRAPPED, Fingerprint
 from milepost.tasks.following import mark_success
 from milepost.tasks.guarding import guarded
+from milepost.tasks.returning import checked
 from milepost.tasks.station import drain_of, incarnation_of
 
 logger = logging.getLogger("milepost")
+
+NOT_FOLLOWED = (
+    "it succeeded, but what follows it was not done then, and its result is not kept in the record"
+)
+"""What Celery is told of a success that nothing is left of to hand on."""
 
 Body: TypeAlias = Callable[["engine.Attempt"], Any]
 
@@ -100,6 +107,7 @@ def _enter(task: Any, call: Callable[[], Any], is_async: bool) -> Any:
         return _translate(task, request, _carry_throwaway(task, request, body))
     if task.guards:
         body = functools.partial(guarded, task, body)
+    body = functools.partial(checked, task, request, body)
     return _translate(task, request, _carry(task, request, body))
 
 
@@ -263,14 +271,15 @@ def _tell_cancelled(task: Any, request: Any, reason: str) -> None:
 
 
 def _replay(task: Any, request: Any, job: Job) -> Any:
-    """Give Celery the recorded outcome again: its worker died before Celery could act on it."""
+    """Give Celery the recorded outcome again: it is not known to have done all that follows."""
     if job.status is JobStatus.CANCELLED:
         _tell_cancelled(task, request, task.milepost_told(job.reason or "cancelled"))
         raise Ignore(f"job {job.id} is {job.status}")
     if job.reason == engine.RESULT_NOT_KEPT:
-        raise JobFailedError(job.id, f"it succeeded, but its worker died, and {job.reason}")
+        mark_success(task, request, ago=inf)  # no replay can do more
+        raise JobFailedError(job.id, NOT_FOLLOWED)
     value = recorded_value(runtime_for(task), job)
-    mark_success(task, request)
+    mark_success(task, request, ago=job.read_at - (job.ended_at or job.read_at))
     return value
 
 

@@ -94,12 +94,19 @@ def from_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
         for name, value in options.items()
         if name not in ONLY_FOR_THIS_SEND and value is not None
     }
+    if not kept.get("ignore_result", task.ignore_result) and is_reply(task.backend):
+        kept.setdefault("reply_to", task.app.thread_oid)  # Celery's own choice, when it is sent
     expires = kept.get("expires")
     if isinstance(expires, int | float):
         kept["expires"] = task.app.now() + timedelta(seconds=expires)
     args, kwargs = sealed_arguments(task.app, task.name, tuple(args or ()), dict(kwargs or {}))
     signature = task.signature(tuple(args), kwargs, **sealed_followers(task.app, kept))
     return pack(signature, options.get("serializer") or task.serializer)
+
+
+def is_reply(backend: Any) -> bool:
+    """Whether a result backend sends each result to its caller, and keeps none: ``rpc://``."""
+    return hasattr(backend, "oid")  # the name of a caller's own queue
 
 
 def from_request(task: Any, request: Any) -> bytes:

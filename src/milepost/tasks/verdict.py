@@ -15,13 +15,17 @@ from milepost.errors import (
     CrashLimitError,
     InvalidInputError,
     JobFailedError,
+    JobResultError,
     PlaintextError,
     TamperedError,
 )
 from milepost.model import JobStatus, Settlement
 from milepost.tasks import message
 
-FINAL = (CrashLimitError, InvalidInputError, JobFailedError, PlaintextError, TamperedError)
+FINAL = (
+    *(CrashLimitError, InvalidInputError, JobFailedError, JobResultError),
+    *(PlaintextError, TamperedError),
+)
 """Errors that end a job whatever ``autoretry_for`` says: another try would meet them again."""
 TERMINATED = frozenset(number - 256 for number in signal.valid_signals())
 """Exit codes of a pool process that a signal has told to terminate."""
@@ -85,10 +89,14 @@ def _words(say: Callable[[BaseException], str], exc: BaseException) -> str:
 
 def must_finish(task: Any, request: Any) -> bool:
     """Whether Celery still has work after the body: callbacks, a chord, a stored result."""
-    ignores_result = get_actual_ignore_result(task, request)
-    stores_result = not (ignores_result or isinstance(task.backend, DisabledBackend))
     canvas = request.callbacks or request.errbacks or request.chain or request.chord
-    return bool(stores_result or canvas)
+    return bool(canvas or stores_result(task, request))
+
+
+def stores_result(task: Any, request: Any) -> bool:
+    """Whether Celery's result backend is to keep what the job returns."""
+    ignores_result = get_actual_ignore_result(task, request)
+    return not (ignores_result or isinstance(task.backend, DisabledBackend))
 
 
 def will_autoretry(task: Any, request: Any, exc: Exception) -> bool:

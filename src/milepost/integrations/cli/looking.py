@@ -111,7 +111,7 @@ def explain(desk: Desk, job_id: str, timeout: float, no_workers: bool) -> None:
 def _with_workers(desk: Desk, job_id: str, timeout: float) -> Explanation | None:
     """Explain with what the workers say, or return None where the broker does not answer."""
     got, gaps = together(
-        {"answer": lambda: desk.jobs.explain(job_id, timeout=timeout)}, timeout + PATIENCE
+        {"answer": lambda: desk.jobs.explain(job_id, timeout=timeout)}, 2 * timeout + PATIENCE
     )
     if gaps:
         desk.screen.complain(f"Warning: the workers could not be asked: {gaps['answer']}")
