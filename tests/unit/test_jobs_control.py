@@ -411,6 +411,26 @@ def test_a_job_that_fails_when_it_is_resumed_does_not_look_as_if_it_went_on(
     assert app.AsyncResult(job.id).state == "FAILURE"
 
 
+def test_a_keeper_that_is_quicker_than_a_restart_leaves_its_result_alone(
+    app, jobs, task, monkeypatch
+):
+    """A job that a keeper has sent, and that has ended again, is not forgotten."""
+    job = jobs.create("work")
+    assert run(task, job).succeeded
+    store = app.milepost.store
+    reopen = store.reopen
+
+    def overtaken(job_id, *args, **options):
+        reopened = reopen(job_id, *args, **options)
+        assert store.claim_recovery(job_id, 10.0) is not None  # by a keeper, which sends it
+        run(task, job)
+        return reopened
+
+    monkeypatch.setattr(store, "reopen", overtaken)
+    jobs.restart(job.id)
+    assert (jobs.get(job.id).attempts, app.AsyncResult(job.id).state) == (2, "SUCCESS")
+
+
 def test_a_job_that_is_paused_before_it_starts_shows_it_too(app, jobs, task):
     job = jobs.create("work")
     jobs.pause(job.id)

@@ -129,7 +129,7 @@ class CeleryJobManager(JobReader):
             job = self.shown(store.resume(job_id, by=by))
         else:
             job = resume_with(self._runtime_to_write, job, budget, by)
-        self._sender.send_due(job, is_resumed=True)
+        self._sender.send_due(job, self._sender.tell_resumed)
         return job
 
     def cancel(

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from milepost.declared import check_model
@@ -91,28 +91,31 @@ class Sender:
         store = store or runtime_of(self._app).store
         refuse_elsewhere(store.get(job_id))
         job = store.reopen(job_id, act, drop=drop, by=by)
-        attempt(
-            f"job {job_id}: forget its old result",
-            lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),
-        )
-        self.send_due(job)
+        self.send_due(job, self._forget)
         return job
 
-    def send_due(self, job: Job, *, is_resumed: bool = False) -> None:
+    def send_due(self, job: Job, tell: Callable[[Job], None] | None = None) -> None:
         """Send a job's message again that was just made due; where that fails, a keeper does.
 
         Args:
             job: its record.
-            is_resumed: whether Celery is told that a pause is over. It is so before the job is
-                sent: one that fails at once is not to look as if it still went on.
+            tell: tells Celery what it is to know before the job can end again: what is told
+                later would take the place of that end, and who waits for it would wait on.
         """
         if job.status is not JobStatus.PENDING:
             return
         if runtime_of(self._app).store.claim_recovery(job.id, AGAIN_AFTER) is None:
             return
-        if is_resumed:
-            self._tell_resumed(job)
+        if tell is not None:
+            tell(job)
         attempt(f"job {job.id}: send it now, and not by a keeper", lambda: resend(self._app, job))
+
+    def _forget(self, job: Job) -> None:
+        """Let Celery forget how a job has ended that begins again."""
+        attempt(
+            f"job {job.id}: forget its old result",
+            lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),
+        )
 
     def tell_paused(self, job: Job) -> None:
         """Tell Celery that a job was paused before a worker had it."""
@@ -122,7 +125,7 @@ class Sender:
             lambda: announce.paused(self._app, announce.request_of(self._app, job), reason),
         )
 
-    def _tell_resumed(self, job: Job) -> None:
+    def tell_resumed(self, job: Job) -> None:
         """Tell Celery that a paused job goes on."""
         attempt(
             f"job {job.id}: tell Celery that it goes on",
