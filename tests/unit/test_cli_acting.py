@@ -57,6 +57,14 @@ def test_a_refusal_stops_nobody_else(app):
     assert "no job 'nope'" in done.err
 
 
+def test_a_filter_that_finds_nothing_is_said(app):
+    """A type with a typing error, say: who pauses it in an incident must not think it done."""
+    create(app)
+    done = run(app, "pause", "--type", "wrok", "--yes")
+    assert (done.code, done.out) == (0, "")
+    assert "There is no job to pause that fits." in done.err
+
+
 def test_as_json(app):
     good, bad = create(app), failed(app)
     done = run(app, "pause", bad, "nope", good, "--json")

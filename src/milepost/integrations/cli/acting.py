@@ -87,6 +87,8 @@ def act_command(act: Act, doc: str, *more: Callable[[Any], Any]) -> click.Comman
             ids = tuple(job.id for job in desk.jobs.find_all(limit=500, **wanted))
             if not yes:
                 return ask_for_yes(desk, act, len(ids))
+            if not ids:
+                desk.screen.complain(f"There is no job to {act} that fits.")
         return report(desk, outcomes(desk, act, ids, by or "", _as_taken(how)))
 
     body.__doc__ = doc
