@@ -199,7 +199,7 @@ class Store(Protocol):
         """Ask something of a job.
 
         A running job gets it with its next commit. PAUSE and CANCEL take a job that waits
-        at once; CANCEL ends a paused one. To pause a paused job changes nothing.
+        at once; CANCEL ends a paused one. A paused job stays so; a SCHEDULED keeps its moment.
 
         A job cancelled at once falls due FINISH_AFTER seconds later, until :meth:`finish`:
         what waits for it in Celery is still to be told.
@@ -222,9 +222,9 @@ class Store(Protocol):
         ...
 
     def resume(self, job_id: str, *, by: str = "", writes: Mapping[str, bytes] = NO_WRITES) -> Job:
-        """Make a paused job PENDING and due at once. A running one loses a waiting PAUSE.
+        """Make a paused job PENDING and due at once; a running one loses a waiting PAUSE.
 
-        Any other job that has not ended is left as it is.
+        One that was SCHEDULED is so again until it falls due at its moment. Others stay.
 
         Args:
             job_id: which job.

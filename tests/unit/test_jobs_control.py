@@ -330,6 +330,21 @@ def test_wake_starts_what_waits(app, jobs, task):
         jobs.wake(job.id)
 
 
+def test_a_job_that_waited_for_its_moment_waits_again_when_resumed(app, jobs, task):
+    """Nothing is sent before: what its keeper sends then, or its own message, starts it."""
+    job = jobs.create("work", countdown=3600)
+    sent(app)
+    jobs.pause(job.id)
+    assert "and does so again until that moment" in jobs.explain(job.id, ask_workers=False).summary
+    resumed = jobs.resume(job.id)
+    assert (resumed.status, resumed.due_at) == (JobStatus.SCHEDULED, job.due_at)
+    assert app.AsyncResult(job.id).state == "RESUMED"
+    assert sent(app) == []
+    assert jobs.resume(job.id).status is JobStatus.SCHEDULED
+    assert jobs.wake(job.id).status is JobStatus.PENDING
+    assert len(sent(app)) == 1
+
+
 def test_a_broker_that_is_away_does_not_stop_a_resume(app, jobs, task, monkeypatch):
     job = jobs.create("work")
     jobs.pause(job.id)

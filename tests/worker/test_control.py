@@ -179,6 +179,17 @@ def test_a_snoozing_job_is_woken(make_site):
     assert job.get(timeout=30) == "awake"
 
 
+def test_a_scheduled_job_that_is_paused_and_resumed_begins_at_its_moment(make_site):
+    site = make_site("redis")
+    site.start_worker()
+    job = site.send("count", 3, countdown=5)
+    due_at = until(site, job.id, "scheduled").due_at
+    site.jobs.pause(job.id)
+    assert site.jobs.resume(job.id).status == "scheduled"
+    assert job.get(timeout=40) == 3
+    assert site.wait_for_end(job.id).started_at >= due_at
+
+
 def test_monitors_see_a_pause(make_site):
     """What Flower and ``celery events`` keep of a task: PAUSED, then RESUMED, then SUCCESS."""
     site = make_site("redis")

@@ -119,7 +119,10 @@ def _paused(job: Job, _: float, __: Consumers | None) -> str:
     asked = next((e for e in reversed(job.history) if e.act == Act.PAUSE), None)
     if asked is None or job.reason not in (None, "paused"):
         return f"It is parked: {job.reason}. Resume it when that is settled."
-    return f"It was paused by {asked.by or 'somebody'} at {moment(asked.at)}. Resume it."
+    said = f"It was paused by {asked.by or 'somebody'} at {moment(asked.at)}. Resume it."
+    if job.due_at is None:
+        return said
+    return f"{said} It waited for {moment(job.due_at)} then, and does so again until that moment."
 
 
 def _ended(job: Job, _: float, __: Consumers | None) -> str:

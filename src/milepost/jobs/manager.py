@@ -107,6 +107,9 @@ class CeleryJobManager(JobReader):
     ) -> Job:
         """Let a paused job go on: it is sent again at once. A waiting pause is taken back.
 
+        One that waited for its moment when it was paused (an ETA, a retry's countdown, a
+        snooze) waits for it again; :meth:`wake` starts it now.
+
         Args:
             job_id: which job.
             by: who asks.
@@ -123,12 +126,14 @@ class CeleryJobManager(JobReader):
         """
         by = self._allowed(principal, Action.RESUME, job_id, by)
         store = self._runtime.store
-        job = store.get(job_id)
-        refuse_elsewhere(job)
+        before = store.get(job_id)
+        refuse_elsewhere(before)
         if budget is None:
             job = self.shown(store.resume(job_id, by=by))
         else:
-            job = resume_with(self._runtime_to_write, job, budget, by)
+            job = resume_with(self._runtime_to_write, before, budget, by)
+        if job.status is JobStatus.SCHEDULED and before.status is JobStatus.PAUSED:
+            self._sender.tell_resumed(job)
         self._sender.send_due(job, self._sender.tell_resumed)
         return job
 

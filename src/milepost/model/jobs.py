@@ -116,7 +116,7 @@ class Job:
         signal: what was asked of it and not obeyed yet.
         started_at: when it was first claimed.
         ended_at: when it reached a terminal status.
-        due_at: when it should start or be carried on.
+        due_at: when it should start or be carried on, also once it is resumed.
         result: the return value as the codec wrote it; read it with ``milepost.jobs.result``.
         error: type and text of the exception that failed it.
         owner: whose job it is, as ``create`` was told.

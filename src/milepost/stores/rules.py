@@ -27,7 +27,8 @@ from milepost.store import FINISH_AFTER
 from milepost.stores.bounds import MAX_DOUBLINGS, lengthened
 from milepost.stores.record import Record
 
-PENDING, RUNNING, PAUSED = JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED
+PENDING, SCHEDULED = JobStatus.PENDING, JobStatus.SCHEDULED
+RUNNING, PAUSED = JobStatus.RUNNING, JobStatus.PAUSED
 DIED = "its worker died"
 FORCED = "cancelled by force"
 OVER = "it has ended; restart runs it again"
@@ -49,7 +50,7 @@ def created(new: NewJob, now: float) -> Record:
     job = Job(
         id=new.id,
         task=new.task,
-        status=JobStatus.SCHEDULED if new.delay else PENDING,
+        status=SCHEDULED if new.delay else PENDING,
         created_at=now,
         message=new.message,
         delivery=new.delivery,
@@ -229,7 +230,8 @@ def signalled(
         asked = replace(_noted(job, now, signal, by, reason), signal=signal)
         return found if job.signal is signal else replace(found, job=asked)
     if signal is Signal.PAUSE and job.status is not PAUSED:
-        paused = replace(job, status=PAUSED, reason="paused", due_at=None, signal=None)
+        due_at = job.due_at if job.status is SCHEDULED else None
+        paused = replace(job, status=PAUSED, reason="paused", due_at=due_at, signal=None)
         return replace(found, job=_noted(paused, now, signal, by, reason), index_at=None)
     return found
 
@@ -244,7 +246,7 @@ def resumed(found: Record, by: str = "") -> Record:
     if job.status.is_terminal:
         raise InvalidTransitionError(job.id, job.status, PENDING, OVER)
     if job.status is PAUSED:
-        return _due_now(found, job, Act.RESUME, by)
+        return _due(found, job, Act.RESUME, by, job.due_at)
     if job.signal is Signal.PAUSE:
         job = _noted(job, found.now, Act.RESUME, by)
         return replace(found, job=replace(job, signal=None))
@@ -262,7 +264,7 @@ def woken(found: Record, by: str = "") -> Record:
         raise InvalidTransitionError(job.id, job.status, PENDING, OVER)
     if job.status is PAUSED:
         raise InvalidTransitionError(job.id, job.status, PENDING, "resume it")
-    return _due_now(found, job, Act.WAKE, by) if job.status is JobStatus.SCHEDULED else found
+    return _due(found, job, Act.WAKE, by) if job.status is SCHEDULED else found
 
 
 def reopened(found: Record, act: Act, by: str = "") -> Record:
@@ -278,7 +280,7 @@ def reopened(found: Record, act: Act, by: str = "") -> Record:
     if act is Act.RESTART:
         job = replace(job, progress=Progress(), begun_at=None, begun_done=0, moved_at=None)
     after = replace(found, told=None, expires_at=None)
-    return _due_now(after, replace(job, worker=None), act, by)
+    return _due(after, replace(job, worker=None), act, by)
 
 
 def advice_to_reopen(job: Job, act: Act) -> str:
@@ -308,9 +310,10 @@ def recovered(found: Record, again_after: float) -> tuple[Record, bool] | None:
     return replace(found, job=job, index_at=now + wait, sends=found.sends + 1), True
 
 
-def _due_now(found: Record, job: Job, act: Act, by: str) -> Record:
-    pending = replace(job, status=PENDING, reason=None, due_at=found.now)
-    return replace(found, job=_noted(pending, found.now, act, by), index_at=found.now, sends=0)
+def _due(found: Record, job: Job, act: Act, by: str, at: float | None = None) -> Record:
+    at = max(found.now, at or 0.0)
+    job = replace(job, status=SCHEDULED if at > found.now else PENDING, reason=None, due_at=at)
+    return replace(found, job=_noted(job, found.now, act, by), index_at=at, sends=0)
 
 
 def _ended(found: Record, status: JobStatus, reason: str) -> Job:

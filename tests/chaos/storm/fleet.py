@@ -142,7 +142,8 @@ class Fleet:
         if children:
             pid = self.chance.choice(children)
             self._hit("kill child", {pid})
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by other means
+                os.kill(pid, signal.SIGKILL)
 
     def kill_worker(self) -> None:
         """SIGKILL a worker; another one comes up."""

@@ -301,6 +301,34 @@ class ControlContract(StoreCase):
         assert job_id in store.due(1000)
         assert self.granted(store, job_id).fence == 2
 
+    def test_resume_of_a_job_that_waited_for_its_moment(self, store: Store) -> None:
+        """It waits for it again; once that has come, it is due at once."""
+        snoozing, woken, late = self.new(store), self.new(store, delay=3600.0), self.new(store)
+        for job_id, delay in ((snoozing, 3600.0), (late, 0.2)):
+            end = Settlement(JobStatus.SCHEDULED, "snoozing", delay=delay, delivery=1)
+            store.settle(self.granted(store, job_id), end)
+        for job_id in (snoozing, woken, late):
+            due_at = store.get(job_id).due_at
+            paused = store.signal(job_id, Signal.PAUSE)
+            assert (paused.status, paused.due_at) == (JobStatus.PAUSED, due_at)
+            assert self.refused(store, job_id, number=1) is Refusal.PAUSED
+        self.elapse(0.3)
+        for job_id in (snoozing, woken):
+            job = store.resume(job_id, by="ann", writes={"g": b"1"})
+            assert (job.status, job.due_at) == (JobStatus.SCHEDULED, store.get(job_id).due_at)
+            assert (job.reason, job.history[-1].act, job.history[-1].by) == (None, "resume", "ann")
+            assert job.due_at is not None
+            assert job.due_at > job.read_at + 3000.0
+            assert job_id not in store.due(1000)
+            assert store.load(job_id) == {"g": b"1"}
+            assert self.refused(store, job_id, number=job.delivery) is Refusal.EARLY
+        job = store.resume(late)
+        assert job.status is JobStatus.PENDING
+        assert store.wake(woken).status is JobStatus.PENDING
+        self.elapse(0.002)
+        assert {late, woken} <= set(store.due(1000))
+        assert store.signal(snoozing, Signal.CANCEL).due_at is None
+
     def test_resume_of_a_running_job_takes_the_pause_back(self, store: Store) -> None:
         job_id = self.new(store)
         lease = self.granted(store, job_id)

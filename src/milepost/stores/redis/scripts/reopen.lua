@@ -7,7 +7,7 @@
 -- Owns  status, due_at, delivery, strikes, asked, history; what an end and a signal left; the
 --       progress; the checkpoint; the index entry; expiry.
 -- Gives nil unknown | {'refused' or 'taken', record}
--- needs: clock snapshot history due_now delta
+-- needs: clock snapshot history due delta
 local record, now = redis.call('HMGET', KEYS[1], 'status', 'asked'), clock()
 if not record[1] then
   return false
@@ -16,7 +16,7 @@ if record[2] ~= ARGV[2] then
   if not string.find(ARGV[4], ' ' .. record[1] .. ' ', 1, true) then
     return { 'refused', snapshot(KEYS[1], now) }
   end
-  due_now(KEYS[1], KEYS[2], ARGV[1], now, ARGV[2], ARGV[3], 'delivery', 0, 'strikes', 0)
+  due(KEYS[1], KEYS[2], ARGV[1], now, now, ARGV[2], ARGV[3], 'delivery', 0, 'strikes', 0)
   redis.call('HDEL', KEYS[1], 'result', 'error', 'ended_at', 'signal', 'heard', 'worker')
   if ARGV[5] == '1' then
     redis.call('HDEL', KEYS[1], 'progress', 'begun_at', 'begun', 'moved_at')

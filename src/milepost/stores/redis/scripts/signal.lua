@@ -30,7 +30,10 @@ elseif running and record[3] ~= ARGV[4] then
 elseif not running and ARGV[4] == 'pause' and status ~= 'paused' then
   redis.call('HSET', KEYS[1], 'status', 'paused', 'reason', 'paused', 'asked', ARGV[2],
     'history', noted(KEYS[1], now, ARGV[3]))
-  redis.call('HDEL', KEYS[1], 'due_at', 'signal')
+  redis.call('HDEL', KEYS[1], 'signal')
+  if status ~= 'scheduled' then
+    redis.call('HDEL', KEYS[1], 'due_at')
+  end
   redis.call('ZREM', KEYS[2], ARGV[1])
 end
 return { word, snapshot(KEYS[1], now) }

@@ -3,7 +3,7 @@
 -- ARGV  1 job id  2 nonce, as for signal  3 line for the history
 -- Owns  status, reason, due_at, sends, asked, history of a scheduled job; the index entry.
 -- Gives nil unknown | {'refused' or 'taken', record}
--- needs: clock ended snapshot history due_now
+-- needs: clock ended snapshot history due
 local record = redis.call('HMGET', KEYS[1], 'status', 'asked')
 local status, now, word = record[1], clock(), 'taken'
 if not status then
@@ -14,6 +14,6 @@ if record[2] == ARGV[2] then
 elseif ENDED[status] or status == 'paused' then
   word = 'refused'
 elseif status == 'scheduled' then
-  due_now(KEYS[1], KEYS[2], ARGV[1], now, ARGV[2], ARGV[3])
+  due(KEYS[1], KEYS[2], ARGV[1], now, now, ARGV[2], ARGV[3])
 end
 return { word, snapshot(KEYS[1], now) }
