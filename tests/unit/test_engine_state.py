@@ -145,7 +145,8 @@ def test_a_state_that_is_too_large_still_settles_the_job(how):
             task.checkpoint()
 
     bench = Bench(body, clock=clock, inner=MemoryStore(clock, max_value_bytes=1000))
-    with pytest.raises(KeyError if how == "raise" else ValueTooLargeError):
+    said = "the real one" if how == "raise" else r"self\.state is 2,0\d\d bytes, the limit is 1,000"
+    with pytest.raises(KeyError if how == "raise" else ValueTooLargeError, match=said):
         bench.attempt()
     assert bench.job.status is JobStatus.FAILED
 

@@ -280,8 +280,14 @@ def test_an_exit_of_the_bodys_own_is_a_failure():
         assert what in job.error
 
 
-@pytest.mark.parametrize("end", [SystemExit(15 - 256), WorkerTerminate(1)])
-def test_an_exit_that_was_asked_for_is_an_interruption(end):
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (SystemExit(15 - 256), "its process was ended by signal 15 (Terminated)"),
+        (WorkerTerminate(1), "its process ended: WorkerTerminate(1)"),
+    ],
+)
+def test_an_exit_that_was_asked_for_is_an_interruption(end, why):
     """A terminated pool process, or worker, steps aside and the job goes on elsewhere."""
     app = make_app()
 
@@ -291,7 +297,7 @@ def test_an_exit_that_was_asked_for_is_an_interruption(end):
 
     with pytest.raises(SystemExit):
         deliver(leave)
-    assert record(app).status is JobStatus.INTERRUPTED
+    assert (record(app).status, record(app).reason) == (JobStatus.INTERRUPTED, why)
 
 
 def test_an_outage_uses_up_no_retry(monkeypatch):

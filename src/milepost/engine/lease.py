@@ -4,8 +4,14 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from milepost.engine.scope import called
 from milepost.engine.stored import parked
-from milepost.errors import LeaseLostError, NoKeysError, StoreUnavailableError
+from milepost.errors import (
+    LeaseLostError,
+    NoKeysError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
 from milepost.events import LeaseLost
 from milepost.interrupts import Superseded
 from milepost.model import Delta, Lease, Settlement, Signal
@@ -56,6 +62,7 @@ class Leased:
         Raises:
             Superseded: another attempt has the job, or the store stayed away.
             Suspend: there is no key to encrypt it with, and nothing was written.
+            ValueTooLargeError: a value is larger than the store accepts; nothing was written.
         """
         if self.lost:
             raise Superseded
@@ -67,6 +74,9 @@ class Leased:
             raise self._refused() from None
         except NoKeysError as exc:
             raise parked(exc) from None
+        except ValueTooLargeError as exc:
+            known = called(exc.field) if exc.field in delta.writes else exc.field
+            raise ValueTooLargeError(known, exc.size, exc.limit) from None
 
     def settle(self, settlement: Settlement) -> None:
         """End the attempt.

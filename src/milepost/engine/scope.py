@@ -39,6 +39,7 @@ KINDS: Final = {
 }
 """Kinds that belong to a place in the code; the others belong to the job as a whole."""
 
+_ITS_OWN = {STATE: "self.state", EXPLICIT: "the checkpoint that was saved by hand"}
 _ESCAPES = str.maketrans({"%": "%25", "/": "%2F", ":": "%3A", "#": "%23"})
 _SPECIAL = frozenset("%/:#")
 
@@ -125,3 +126,10 @@ def _is_step_of_body(field: str) -> bool:
 def place_of(field: str) -> str:
     """Return a stored field as people know it: ``step 'load'``."""
     return f"{KINDS[field[0]]} {field[1:].partition(':')[0]!r}"
+
+
+def called(field: str) -> str:
+    """Return any stored field as people know it."""
+    if field[0] in KINDS:
+        return place_of(field)
+    return _ITS_OWN.get(field, f"checkpoint field {field!r}")

@@ -43,7 +43,8 @@ class ValueTooLargeError(StoreError):
     """One value of a checkpoint is larger than the store accepts.
 
     Args:
-        field: the checkpoint field, or ``"result"`` or ``"message"``.
+        field: what it is: ``step 'load'``, ``self.state``, ``result``, ``message``, or the
+            checkpoint's field of that name.
         size: its size in bytes.
         limit: the store's limit in bytes.
     """
@@ -54,6 +55,6 @@ class ValueTooLargeError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"{self.field!r} is {self.size:,} bytes, the limit is {self.limit:,}: keep large data "
+            f"{self.field} is {self.size:,} bytes, the limit is {self.limit:,}: keep large data "
             "outside and store a reference to it, or raise max_value_bytes"
         )

@@ -27,7 +27,8 @@ FINAL = (
     *(PlaintextError, TamperedError),
 )
 """Errors that end a job whatever ``autoretry_for`` says: another try would meet them again."""
-TERMINATED = frozenset(number - 256 for number in signal.valid_signals())
+SIGNALLED = 256
+TERMINATED = frozenset(number - SIGNALLED for number in signal.valid_signals())
 """Exit codes of a pool process that a signal has told to terminate."""
 RETRY_GRACE = 30.0
 """Seconds past a retry's countdown after which its message is taken to be lost."""
@@ -47,9 +48,7 @@ def judge(task: Any, request: Any, exc: BaseException) -> Settlement:
     if isinstance(exc, Ignore):
         return Settlement(JobStatus.CANCELLED, "ignored: the task raised Ignore")
     if not isinstance(exc, Exception):
-        return Settlement(
-            JobStatus.INTERRUPTED, f"its process ended: {_words(repr, exc)}", delay=0.0
-        )
+        return Settlement(JobStatus.INTERRUPTED, _how_it_ended(exc), delay=0.0)
     if will_autoretry(task, request, exc):
         return Settlement(
             JobStatus.SCHEDULED,
@@ -61,6 +60,13 @@ def judge(task: Any, request: Any, exc: BaseException) -> Settlement:
     if isinstance(exc, Reject):
         return _reject(exc)
     return Settlement(JobStatus.FAILED, error=describe(exc), finishing=must_finish(task, request))
+
+
+def _how_it_ended(exc: BaseException) -> str:
+    if type(exc) is SystemExit and exc.code in TERMINATED:
+        number = exc.code + SIGNALLED
+        return f"its process was ended by signal {number} ({signal.strsignal(number)})"
+    return f"its process ended: {_words(repr, exc)}"
 
 
 def is_told_to_end(exc: BaseException) -> bool:
