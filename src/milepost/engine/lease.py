@@ -75,18 +75,21 @@ class Leased:
         except NoKeysError as exc:
             raise parked(exc) from None
         except ValueTooLargeError as exc:
-            known = called(exc.field) if exc.field in delta.writes else exc.field
-            raise ValueTooLargeError(known, exc.size, exc.limit) from None
+            raise _in_words(exc, delta) from None
 
     def settle(self, settlement: Settlement) -> None:
         """End the attempt.
 
         Raises:
             Superseded: as for :meth:`commit`.
+            ValueTooLargeError: likewise.
         """
         if self.lost:
             raise Superseded
-        self.outlast(lambda: self._runtime.store.settle(self.lease, settlement))
+        try:
+            self.outlast(lambda: self._runtime.store.settle(self.lease, settlement))
+        except ValueTooLargeError as exc:
+            raise _in_words(exc, settlement.delta) from None
 
     def lose(self) -> Superseded:
         """Note that the lease is gone; returns what to raise."""
@@ -118,3 +121,9 @@ class Leased:
             # and the recovery carries the job on from its last checkpoint.
             logger.error("job %s steps aside: %s", self.lease.job_id, exc)
             raise self.lose() from exc
+
+
+def _in_words(exc: ValueTooLargeError, delta: Delta) -> ValueTooLargeError:
+    """Return an error that names a field as people know it; a name from below says nothing."""
+    known = called(exc.field) if exc.field in delta.writes else exc.field
+    return ValueTooLargeError(known, exc.size, exc.limit)
