@@ -13,6 +13,7 @@ from milepost import CheckpointableTask
 from milepost.codecs import tokens
 from milepost.codecs.keyring import Key
 from milepost.model import Delivery, JobStatus, NewJob, Settlement
+from milepost.tasks.revealed import sealed_failure
 
 LONGER = Key("longer-id", b"l" * 32, is_current=True)
 
@@ -96,6 +97,14 @@ def keeper(shop):
     return app, keeper, token
 
 
+def keep(app, job_id, result):
+    """Put a plain task's job on record with a result in these bytes."""
+    store = app.milepost.store
+    store.create(NewJob(job_id, "keeper", b""))
+    lease = store.claim(Delivery(job_id, "keeper"), "w:1", 60.0).lease
+    store.settle(lease, Settlement(JobStatus.SUCCEEDED, result=result))
+
+
 def test_what_a_plain_task_keeps_is_counted_and_renewed(shop, keeper):
     app, task, token = keeper
     counted = run(app, "keys", "verify", "--json").json["keys"]["old"]
@@ -115,17 +124,28 @@ def test_what_a_plain_task_keeps_is_counted_and_renewed(shop, keeper):
         assert (app.milepost.jobs.open(kept), other) == ([1], "ä")
 
 
+def test_what_a_plain_task_keeps_and_cannot_be_renewed_is_counted_and_not_lost(shop, keeper):
+    """A sealed signature, the words of an error: readable, but bound to other places."""
+    app, _, _ = keeper
+    sealer = app.milepost.runtime.cipher.sealer()
+    failure = sealed_failure(sealer, "j", "t", "ValueError", "why")
+    kept = [tokens.seal_part(sealer, "t", b"x"), str(failure)]
+    keep(app, "plain", app.milepost.runtime.codec.encode(kept))
+    shop[1].hold(OLD, LONGER)
+    run(app, "keys", "rotate", "--here")
+    done = run(app, "keys", "verify", "--json")
+    assert (done.code, done.json["unreadable"], done.json["stale"]) == (0, [], 0)
+    assert done.json["keys"]["old"] == 2
+
+
 def test_bytes_of_another_codec_stay_as_long_as_they_are(shop, keeper):
     """A length may stand in them: what cannot be exchanged stays, and stays counted."""
     app, _, token = keeper
     data = pickle.dumps([token])
-    store = app.milepost.store
-    store.create(NewJob("other", "keeper", b""))
-    lease = store.claim(Delivery("other", "keeper"), "w:1", 60.0).lease
-    store.settle(lease, Settlement(JobStatus.SUCCEEDED, result=data))
+    keep(app, "other", data)
     shop[1].hold(OLD, LONGER)
     run(app, "keys", "rotate", "--here")
-    assert store.get("other").result == data
+    assert app.milepost.store.get("other").result == data
     found = run(app, "keys", "verify", "--json").json
     assert (found["keys"]["old"], found["stale"]) == (1, 0)
 

@@ -213,7 +213,7 @@ def test_a_failed_transaction_can_be_tried_again(shop):
     assert shop.done == [0, 1, 2]
 
 
-def test_a_superseded_attempt_is_rolled_back(shop):
+def test_a_superseded_attempt_is_rolled_back(shop, caplog):
     """A zombie's work does not reach the database, fenced by its own transaction."""
 
     def body(task):
@@ -226,6 +226,7 @@ def test_a_superseded_attempt_is_rolled_back(shop):
     bench = shop.bench(body)
     assert bench.attempt().reason == "superseded"
     assert shop.done == [0, 1]
+    assert "job job: this attempt may no longer write" in caplog.text
 
 
 def test_a_signal_is_obeyed_after_the_transaction(shop):
@@ -344,6 +345,61 @@ def test_the_state_is_not_changed_behind_the_transaction(shop, when, model):
         bench.attempt()
     assert shop.done == ([0] if when == "each item" else [0, 1, 2])
     assert bench.job.progress.done == len(shop.done)
+
+
+def test_what_was_refused_of_the_state_is_not_saved(shop):
+    def body(task):
+        for item in task.iterate(range(3)):
+            with task.atomic(shop.db) as session:
+                session.execute("INSERT INTO done VALUES (?)", (item,))
+                task.state["n"] = item
+            if item == 1:
+                task.state["late"] = True
+
+    bench = shop.bench(body)
+    with pytest.raises(CheckpointError, match="was changed after"):
+        bench.attempt()
+    assert bench.runtime.codec.decode(bench.fields["u"]) == {"n": 1}
+
+
+@pytest.mark.parametrize("model", [None, Count])
+def test_the_state_is_not_first_touched_and_changed_behind_the_transaction(shop, model):
+    def body(task):
+        for item in task.iterate(range(3)):
+            with task.atomic(shop.db) as session:
+                session.execute("INSERT INTO done VALUES (?)", (item,))
+            if model is None:
+                task.state["n"] = 1
+            else:
+                task.state.n = 1
+
+    with pytest.raises(CheckpointError, match="was changed after"):
+        shop.bench(body, state_model=model).attempt()
+    assert shop.done == [0]
+
+
+def test_the_state_is_encoded_twice_a_transaction(shop):
+    """To be recorded with it, and to see that nothing changes behind it."""
+
+    def body(task):
+        counts = []
+        for item in task.iterate(range(9)):
+            with task.atomic(shop.db) as session:
+                session.execute("INSERT INTO done VALUES (?)", (item,))
+                task.state["n"] = item
+            counts.append(len(encoded))
+        return counts
+
+    bench, encoded = shop.bench(body), []
+    encode = bench.runtime.codec.encode
+
+    def count(value):
+        if isinstance(value, dict) and "n" in value:
+            encoded.append(value)
+        return encode(value)
+
+    bench.runtime.codec.encode = count
+    assert bench.attempt().value == [2 * n + 1 for n in range(9)]
 
 
 @pytest.mark.parametrize("model", [None, Count])

@@ -607,6 +607,24 @@ def test_a_soft_time_limit_may_just_free_the_slot(app, jobs, clock):
     assert run(task, job).value == 4
 
 
+def test_a_soft_time_limit_in_a_loop_that_has_only_begun_fails(app, jobs):
+    """That its first item has a step of its own on record, or its loop a place, is no progress."""
+
+    class Soft(CheckpointableTask):
+        abstract = True
+        on_soft_time_limit = "continue"
+
+    @app.task(base=Soft, bind=True, name="soft")
+    def soft(self):
+        for _ in self.iterate(range(3)):
+            self.step(lambda: (_ for _ in ()).throw(SoftTimeLimitExceeded(5)), name="slow")
+
+    app.finalize()
+    job = jobs.create("soft")
+    assert isinstance(run(app.tasks["soft"], job).value, SoftTimeLimitExceeded)
+    assert jobs.get(job.id).status is JobStatus.FAILED
+
+
 def test_a_soft_time_limit_without_any_progress_fails(app, jobs):
     """Else the job would go round for ever."""
     task = soft_task(app, "continue")

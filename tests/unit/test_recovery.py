@@ -272,6 +272,15 @@ def test_an_expired_job_says_so(world):
     assert explain(job, 60.0, None).summary == f"It has {reason}; retry lets it run all the same."
 
 
+def test_a_job_that_expires_while_it_runs_has_not_expired(world):
+    """Another message of it was quicker; this one is only asked to stop."""
+    world.job()
+    world.claim("j")
+    world.keeper.revoked("j", None, "expired: it had not begun by 2026-11-28 09:30:00 UTC")
+    assert world.store.get("j").status is JobStatus.RUNNING
+    assert world.events == []
+
+
 def test_a_revoked_job_whose_end_celery_was_not_told_of_is_told_again(world):
     world.job(resend_after=1.0)
     world.keeper.revoked("j", None, "revoked")

@@ -6,12 +6,12 @@ import uuid
 import pytest
 from celery import Task
 from celery.backends.cache import CacheBackend
-from kombu.exceptions import OperationalError
+from kombu.exceptions import EncodeError, OperationalError
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask, EncryptedTask
 from milepost.codecs.keyring import Key, Keyring
-from milepost.errors import JobResultError
+from milepost.errors import InvalidInputError, JobResultError
 from milepost.model import JobStatus
 from milepost.stores.memory import MemoryStore
 from milepost.tasks.message import FINISH_HEADER
@@ -157,7 +157,7 @@ def failing(app, error):
 REPLAY = {"headers": {FINISH_HEADER: True}}
 
 
-@pytest.mark.parametrize("error", [TypeError("no such argument"), ValueError("too large")])
+@pytest.mark.parametrize("error", [EncodeError("a set"), InvalidInputError("bad", "too large")])
 def test_what_would_go_wrong_each_time_is_told_once_and_the_end(app, clock, caplog, error):
     task, follows = returning(app, 1), failing(app, error)
     assert deliver(task, **follows).state == "FAILURE"
@@ -167,6 +167,17 @@ def test_what_would_go_wrong_each_time_is_told_once_and_the_end(app, clock, capl
     assert [r.getMessage() for r in caplog.records if r.name == "milepost"] == [
         f"job job has succeeded, but what follows cannot be done: {error!r}"
     ]
+
+
+@pytest.mark.parametrize("error", [TypeError("no such argument"), ValueError("closed file")])
+def test_what_may_have_been_a_passing_fault_is_tried_once_more(app, clock, error):
+    task, follows = returning(app, 1), failing(app, error)
+    deliver(task, **follows)
+    assert names(sent(app)) == ["errback"]
+    assert is_due(app, clock)
+    deliver(task, **follows, **REPLAY)
+    assert sent(app) == []
+    assert not is_due(app, clock)
 
 
 def test_what_may_go_right_another_time_is_told_once_and_tried_for_an_hour(app, clock):

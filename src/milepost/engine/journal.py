@@ -59,6 +59,7 @@ class Journal:
         self.tally = Tally(recorded, is_known=bool(stored))
         self._tick_at = self.monotonic() + TICK
         self._moved = False
+        self._begun: set[str] = set()
 
     def adopt(self, fields: Mapping[str, bytes]) -> None:
         """Put a migrated checkpoint in place of the stored one, with the next checkpoint."""
@@ -156,6 +157,7 @@ class Journal:
         if loop in self._open:
             self._left_an_item = not over
             self._open.remove(loop)
+            self._begun |= self._begun_by(loop)
             self._writes.update(loop.unsaved())
             loop.saved()
             self.tally.count_finished(loop)
@@ -321,8 +323,12 @@ class Journal:
 
     def _is_news(self, delta: Delta) -> bool:
         """Whether it says more than by which code, and that loops have begun."""
-        begun = (loop.unsaved() for loop in self._open if not loop.done)
-        return bool(delta.writes.keys() - {META}.union(*begun))
+        begun = self._begun.union(*map(self._begun_by, self._open))
+        return bool(delta.writes.keys() - begun - {META})
+
+    @staticmethod
+    def _begun_by(loop: OpenLoop) -> set[str]:
+        return set() if loop.done else {*loop.unsaved()}
 
     def report(self, message: str | None, done: int | None, total: int | None) -> None:
         """Take in what the task says of its progress; save it if nothing was saved for a while.

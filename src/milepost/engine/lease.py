@@ -71,7 +71,7 @@ class Leased:
         except StoreUnavailableError:
             return self.outlast(lambda: self._runtime.store.commit(self.lease, delta))
         except LeaseLostError:
-            raise self._refused() from None
+            raise self.refused() from None
         except NoKeysError as exc:
             raise parked(exc) from None
         except ValueTooLargeError as exc:
@@ -97,8 +97,11 @@ class Leased:
         self._runtime.emit(LeaseLost(self.lease.job_id, self.lease.fence))
         return Superseded()
 
-    def _refused(self) -> Superseded:
-        """Say in the log why the body stops: Celery says no more than that it was ignored."""
+    def refused(self) -> Superseded:
+        """Note that the lease is gone, and say why the body stops; returns what to raise.
+
+        Celery says no more than that it was ignored.
+        """
         logger.warning(
             "job %s: this attempt may no longer write, and stops: another one has the job, "
             "it was cancelled by force, or its record is gone",
@@ -115,7 +118,7 @@ class Leased:
         try:
             return outwait(self._runtime, ask)
         except LeaseLostError:
-            raise self._refused() from None
+            raise self.refused() from None
         except StoreUnavailableError as exc:
             # The record still says running; once the store is back, its lease has lapsed
             # and the recovery carries the job on from its last checkpoint.

@@ -141,15 +141,16 @@ class Loop:
                     self.ahead = False
                     if journal.state is not None:
                         journal.state.check_unchanged(self.path)
-                elif only_counts:
-                    self.done += 1  # a call would be a quarter of all that an item costs
                 else:
-                    self.count_item()
+                    if only_counts:
+                        self.done += 1  # a call would be a quarter of all that an item costs
+                    else:
+                        self.count_item()
+                    if journal.state is not None:
+                        journal.state.take_in()
                 if self.scope is not None or inherits:
                     journal.leave_item(self)
                     inherits = inherits and journal.stored.inherits(self.path)
-                if journal.state is not None:
-                    journal.state.take_in()
                 if self.done >= next_save or monotonic() >= journal.deadline:
                     journal.flush()
                     next_save = self.done + self.pace.items

@@ -166,7 +166,7 @@ class Keeper:
             self.killed(job_id, process, reason, JobStatus.CANCELLED)
         try:
             job = self._runtime.store.signal(job_id, Signal.CANCEL, reason=reason)
-            if reason.startswith(EXPIRED):
+            if job.status is JobStatus.CANCELLED and reason.startswith(EXPIRED):
                 self._runtime.emit(JobExpired(job_id, job.task, reason))
         except (JobNotFoundError, InvalidTransitionError):
             pass  # never recorded, or at its end by other means: nothing is left to cancel

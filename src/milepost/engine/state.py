@@ -30,6 +30,7 @@ class State:
         self._last = journal.stored.take(STATE)
         self.noted = self._last
         self.value: Any = self._load()
+        self._at_first = self.noted if model is None or self.noted else self._encoded()
         journal.state = self
 
     def _load(self) -> Any:
@@ -46,9 +47,8 @@ class State:
 
     def take_in(self) -> None:
         """Let the state as it is now be what the next checkpoint saves."""
-        plain = self.value if self._model is None else self._dumped()
-        if self._last is not None or plain != {}:
-            self.noted = self._journal.codec.encode(plain)
+        if self._last is not None or self._model is not None or self.value != {}:
+            self.noted = self._encoded()
 
     def check_unchanged(self, path: str) -> None:
         """Refuse a change since the current item was recorded as done: nobody would do it again.
@@ -59,20 +59,23 @@ class State:
         Raises:
             CheckpointError: there is one.
         """
-        recorded = self.noted
+        noted, recorded = self.noted, self.noted or self._at_first
         self.take_in()
-        if self.noted == recorded or (recorded is None and self._model is not None):
-            return  # the same; or a model with nothing but its defaults, looked at just now
+        if self.noted in (noted, recorded):
+            return
         decode = self._journal.codec.decode
         if recorded is None or decode(recorded) != decode(self.noted or b""):
+            self.noted = noted
             raise CheckpointError(
                 f"loop {path!r}: self.state was changed after atomic() had recorded the item as "
                 "done: a worker that dies there would lose that. Change it before, or inside"
             )
 
-    def _dumped(self) -> Any:
-        """Return what the model can be made from again: by field name, nothing computed."""
-        return self.value.model_dump(by_alias=False, round_trip=True)
+    def _encoded(self) -> bytes:
+        """Return the state; a model as what it can be made from again, nothing computed."""
+        is_model = self._model is not None
+        plain = self.value.model_dump(by_alias=False, round_trip=True) if is_model else self.value
+        return self._journal.codec.encode(plain)
 
     def unsaved(self) -> Mapping[str, bytes]:
         if self.noted is None or self.noted == self._last:

@@ -156,7 +156,7 @@ class Attempt:
             if state is not None:
                 state.noted = noted
             if isinstance(exc, LeaseLostError):
-                journal.stop(self.leased.lose())
+                journal.stop(self.leased.refused())
             if isinstance(exc, NoKeysError):
                 journal.stop(parked(exc))
             raise

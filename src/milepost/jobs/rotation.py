@@ -5,6 +5,7 @@ value always stays, and wherever a rotation dies, every value is whole: under it
 under its new one.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,12 +65,13 @@ class Surveyor:
         self.by_key: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
 
-    def renewed(self, record: bytes, *where: bytes) -> bytes | None:
+    def renewed(self, record: bytes, *where: bytes, may_be_elsewhere: bool = False) -> bytes | None:
         """Return a record under its tenant's current key; None where it is, or is unreadable.
 
         Args:
             record: what was found.
             where: the places it may be in.
+            may_be_elsewhere: one that opens in none of them counts for its key, and stays.
         """
         cipher, name = self._cipher, f"{self._job.id}: value"
         trouble: EncryptedDataError | NoKeysError | None = None
@@ -87,7 +89,9 @@ class Surveyor:
             except (EncryptedDataError, NoKeysError) as exc:
                 trouble = exc
                 break
-        if isinstance(trouble, EncryptedDataError):
+        if may_be_elsewhere and isinstance(trouble, TamperedError):
+            self.by_key[trouble.key_id] += 1
+        elif isinstance(trouble, EncryptedDataError):
             self.unreadable[f"{type(trouble).__name__} {trouble.key_id}".rstrip()] += 1
         return None
 
@@ -95,11 +99,12 @@ class Surveyor:
         """Return a field, or a result, renewed; None where there is nothing to renew."""
         return self.renewed(data, place) if is_record(data) else self.renewed_within(data)
 
-    def renewed_token(self, token: str, *where: bytes) -> str:
+    def renewed_token(self, token: str, *where: bytes, may_be_elsewhere: bool = False) -> str:
         """Return an encrypted text under the current key; any other text as it is."""
         if not tokens.is_token(token):
             return token
-        after = self.renewed(tokens.record_in(token), *where)
+        record = tokens.record_in(token)
+        after = self.renewed(record, *where, may_be_elsewhere=may_be_elsewhere)
         return token if after is None else tokens.token_of(after)
 
     def renewed_words(self, what: Words, text: str) -> str:
@@ -117,9 +122,10 @@ class Surveyor:
         """
         if MARK.encode() not in data:
             return None
+        renewed = functools.partial(self.renewed_token, may_be_elsewhere=True)
         where = places.returned(), places.told()
         text = data.decode("latin-1")  # which has a character for each byte
-        after = TOKEN.sub(lambda found: self.renewed_token(found[0], *where), text)
+        after = TOKEN.sub(lambda found: renewed(found[0], *where), text)
         fits = len(after) == len(text) or data.startswith(JSON)
         return after.encode("latin-1") if fits and after != text else None
 

@@ -28,11 +28,10 @@ logger = logging.getLogger("milepost")
 _ENDED_AGO = "milepost_ended_ago"
 _AWAY = (OperationalError, OSError, BackendError, StoreUnavailableError)
 """What is raised where a server is away, beside a result backend's own errors."""
-_LASTING = (
-    *(EncodeError, PickleError, CodecError, ValueTooLargeError),
-    *(InvalidInputError, TypeError, ValueError),
-)
+_LASTING = (EncodeError, PickleError, CodecError, ValueTooLargeError, InvalidInputError)
 """What is raised where the value itself does not fit: another time it would be raised again."""
+_LASTING_IF_AGAIN = (TypeError, ValueError)
+"""The same, but a passing fault may look so once: a file that is closed, half an answer."""
 PATIENCE = 3600.0
 """Seconds after its end for which what follows a job is tried again, whatever was raised."""
 
@@ -100,7 +99,8 @@ class Truthful:
         if isinstance(exc, _AWAY) or backend.exception_safe_to_retry(exc):
             logger.warning("job %s has succeeded; what follows is done later: %r", task_id, exc)
             return None
-        is_over, is_lasting = ago >= PATIENCE, isinstance(exc, _LASTING)
+        is_over = ago >= PATIENCE
+        is_lasting = isinstance(exc, _LASTING + (_LASTING_IF_AGAIN if ago else ()))
         if is_over:  # first, as telling may go wrong each time, too
             self._end(task_id, exc)
         if not ago or ((is_over or is_lasting) and not _is_told(backend, task_id)):

@@ -205,7 +205,7 @@ class RedisStore:
     ) -> Job:
         return self._steer(
             *("signal", job_id, history.line(signal, by, reason), signal, self._retention),
-            *(ms(FINISH_AFTER), reason, rules.FORCED if force else ""),
+            *(ms(FINISH_AFTER), printable(reason), rules.FORCED if force else ""),
             history.line(signal, by, rules.FORCED),
             wanted=rules.WANTED[signal],
         )

@@ -194,6 +194,8 @@ class ControlContract(StoreCase):
         assert (job.status, job.reason) == (JobStatus.CANCELLED, "cancelled by force")
         assert [entry.note for entry in job.history] == ["too slow", "cancelled by force"]
         assert [entry.note for entry in store.get(waiting).history] == ["expired: too late"]
+        odd = self.new(store)
+        assert "revoked" in (store.signal(odd, Signal.CANCEL, reason="revoked \udc80").reason or "")
         paused = self.new(store)
         assert store.signal(paused, Signal.PAUSE, reason="deploy").reason == "paused"
         assert store.get(paused).history[-1].note == "deploy"
