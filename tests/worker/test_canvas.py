@@ -117,7 +117,7 @@ def test_ignored_results(make_site):
     kill_child(site, site.wait_for_item(job.id, 10))
     site.wait_for(None, "linked")
     worker.ask_to_stop()
-    worker.process.wait(30)
+    worker.process.wait(90)  # Celery may take half a minute for it, with a process lost before
     site.start_worker()
     probe = site.send("be_slow", 3.5)  # longer than a lease: what is due has come up by then
     probe.get(timeout=30)

@@ -25,7 +25,7 @@ def status(site, job, wanted):
 
 
 def wait_for_exit(worker):
-    worker.process.wait(30)
+    worker.process.wait(90)
 
 
 @pytest.mark.parametrize(

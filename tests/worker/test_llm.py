@@ -140,7 +140,7 @@ def test_a_worker_that_shuts_down_keeps_the_answers_under_way(asking_site, llmoc
     job = site.send("ask_about", 0, 40, 4)
     wait_until(lambda: len(site.jobs.checkpoint(job.id).get("calls", {})) >= 4, "some answers")
     first.ask_to_stop()
-    first.process.wait(30)
+    first.process.wait(90)
     site.start_worker(concurrency=1)
     assert site.wait_for_end(job.id).status is JobStatus.SUCCEEDED
     assert spend(site, job.id).ambiguous == 0

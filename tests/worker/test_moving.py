@@ -131,7 +131,7 @@ def test_emergency(host):
     job_id = host.create("long", slices=100, pace=0.05)
     wait_until(lambda: len(host.items_of("long")) >= 2, "the job under way")
     host.milepost.rollbacks.emergency_rollback_all(reason="fire", by="test")
-    assert host.worker.process.wait(30) == 0
+    assert host.worker.process.wait(90) == 0
     assert (host.folder / "maintenance").read_text() == "fire"
     wait_until(lambda: host.is_done("long"), "the job done by the legacy system")
     assert host.items_of("long") == {str(item): 1 for item in range(100)}
