@@ -4,6 +4,7 @@ import pickle
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from celery.backends.rpc import RPCBackend
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 
 from deliveries import deliver, make_app, record, sent
@@ -408,6 +409,23 @@ def test_a_job_that_is_paused_and_resumed_shows_it_in_celery(app, jobs, task):
     assert result.state == "RESUMED"
     assert run(task, job, kwargs={"pause_at": 1}).succeeded
     assert jobs.get(job.id).attempts == 2
+
+
+def test_a_caller_whose_results_come_by_message_is_told_of_a_resume(app, jobs, task, monkeypatch):
+    """Such a backend knows no state, and would declare a queue to find that out."""
+    job, told = jobs.create("work"), []
+
+    class Replies(RPCBackend):
+        def get_state(self, task_id):
+            pytest.fail("it was asked for a state")
+
+        def store_result(self, task_id, result, state, **_):
+            told.append((task_id, state))
+
+    monkeypatch.setattr(task, "_backend", Replies(app))
+    jobs.pause(job.id)
+    jobs.resume(job.id)
+    assert told == [(job.id, "PAUSED"), (job.id, "RESUMED")]
 
 
 def test_a_job_that_fails_when_it_is_resumed_does_not_look_as_if_it_went_on(
