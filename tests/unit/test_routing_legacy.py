@@ -1,7 +1,10 @@
 """The manager of jobs in threads: on record, steered, and honest about its death."""
 
+import itertools
+import logging
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -206,6 +209,34 @@ def dead_job(app, manager, clock):
     manager._running.clear()
     clock.advance(100.0)
     return job_id
+
+
+def test_leases_that_are_not_renewed_are_not_well_because_nothing_runs(
+    app, clock, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO, "milepost")
+    manager, renew = BackgroundJobManager(app), app.milepost.store.renew
+
+    def away(*_):
+        raise StoreUnavailableError("memory://", "nobody home")
+
+    def turn(number):
+        """Go on to the next round: first one has nothing to do, then one goes well."""
+        clock.advance(5.0)
+        manager._running = {1: {}, 2: {"job": 1}}.get(number, {})
+        monkeypatch.setattr(app.milepost.store, "renew", renew)
+        if number == 3:
+            manager._closing.set()
+
+    manager._running = {"job": 1}
+    monkeypatch.setattr(app.milepost.store, "renew", away)
+    turns = itertools.count(1)
+    own_time = SimpleNamespace(sleep=lambda _: turn(next(turns)))
+    monkeypatch.setattr("milepost.routing.legacy.time", own_time)
+    manager._renew()
+    assert [record.getMessage() for record in caplog.records if record.name == "milepost"][1:] == [
+        "over after 10 s: leases are not renewed"
+    ]
 
 
 def test_the_death_of_its_process_is_seen_by_whoever_looks(app, manager, clock):

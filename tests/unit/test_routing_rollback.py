@@ -1,12 +1,19 @@
 """The way back, whoever dies on it; the tracker; the rounds of the overseer."""
 
+import logging
+
 import pytest
 
 from deliveries import deliver, make_app
 from harness import Killed
 from hosts import AdoptingHost, HostJobs
 from milepost import CheckpointableTask
-from milepost.errors import ConfigurationError, InvalidTransitionError, UnknownJobTypeError
+from milepost.errors import (
+    ConfigurationError,
+    InvalidTransitionError,
+    StoreUnavailableError,
+    UnknownJobTypeError,
+)
 from milepost.events import RollbackStepped
 from milepost.model import Delivery, JobStatus, Settlement, Signal
 from milepost.routing import ErrorLimit, Mode, Routing
@@ -427,6 +434,37 @@ def test_a_type_that_celery_does_not_know_cannot_move(app):
 
 
 # -- the overseer ----------------------------------------------------------------------------
+
+
+class Rounds:
+    """Stands for the event that ends an overseer, after so many rounds."""
+
+    def __init__(self, clock, number):
+        self._clock, self._left = clock, number
+
+    def wait(self, seconds):
+        self._clock.advance(seconds)
+        self._left -= 1
+        return self._left < 0
+
+
+def test_rounds_that_fail_are_not_well_because_another_has_its_turn(
+    app, clock, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO, "milepost")
+    overseer, turns = routing_of(app).overseer(), [True, False, True]
+    fails = [StoreUnavailableError("memory://", "nobody home")]
+
+    def make_round():
+        if fails:
+            raise fails.pop()
+
+    monkeypatch.setattr(overseer, "is_mine", lambda: turns.pop(0))
+    monkeypatch.setattr(overseer, "make_round", make_round)
+    overseer.run(Rounds(clock, 3))
+    assert [record.getMessage() for record in caplog.records if record.name == "milepost"][1:] == [
+        f"over after {2 * EVERY:.0f} s: no round of the migration for now"
+    ]
 
 
 def end_jobs(app, good, bad):

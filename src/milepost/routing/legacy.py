@@ -339,8 +339,8 @@ class BackgroundJobManager:
         while self._running or not self._closing.is_set():
             with self._lock:
                 running = tuple(self._running)
-            with trouble:
-                if running:
+            if running:  # else nothing is asked, and no trouble is over by that
+                with trouble:
                     self._runtime.store.renew(self._incarnation, running)
             time.sleep(settings.renew_seconds)
 

@@ -64,10 +64,14 @@ class Overseer:
 
     def run(self, stopping: threading.Event) -> None:
         """Make a round every few seconds, until told to stop. For a thread of its own."""
-        trouble = Trouble("no round of the migration for now", self._runtime.clock)
+        what, clock = "no round of the migration for now", self._runtime.clock
+        asking, making = Trouble(what, clock), Trouble(what, clock)
         while not stopping.wait(EVERY):
-            with trouble:
-                if self.is_mine():
+            mine = False
+            with asking:
+                mine = self.is_mine()
+            if mine:  # else no round is made, and no trouble of rounds is over by that
+                with making:
                     self.make_round()
 
     def is_mine(self) -> bool:
