@@ -47,6 +47,28 @@ def test_few_jobs_are_looked_through_at_once(tended, monkeypatch):
     assert len(tended.renewed) == 2 * BATCH + 1
 
 
+@pytest.mark.parametrize("failing", ["j0", f"j{2 * BATCH}"])  # on the first page, and the last
+def test_a_round_that_failed_is_made_again_at_once(tended, monkeypatch, failing):
+    monkeypatch.setattr(chords, "SLICE", 60.0)
+    renew, away = tended._renew, {failing}
+
+    def fail(backend, group):
+        if group in away:
+            away.discard(group)
+            raise OSError("away")
+        renew(backend, group)
+
+    monkeypatch.setattr(tended, "_renew", fail)
+    with pytest.raises(OSError, match="away"):
+        tended.tend()
+    for _ in range(2):  # what is left of that round, and a new one
+        tended.tend()
+    assert set(tended.renewed) == {f"j{number}" for number in range(2 * BATCH + 1)}
+    count = len(tended.renewed)
+    tended.tend()
+    assert len(tended.renewed) == count
+
+
 def test_a_job_without_a_message_keeps_no_chord_from_being_renewed():
     """One that is in the hands of a single process has none."""
     app = make_app()

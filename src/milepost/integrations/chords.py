@@ -48,7 +48,7 @@ class Chords:
         With many jobs one call does a part, and the next goes on there.
 
         Raises:
-            StoreError: the store did not answer.
+            Exception: whatever the store or the backend raises; the next call tries again.
         """
         backend = self._app.backend
         expires = getattr(backend, "chord_expires", None)
@@ -59,14 +59,21 @@ class Chords:
             self._tend_at = now + expires / 4
             self._next = Query(ALIVE, limit=BATCH)
             self._renewed.clear()
+        try:
+            self._tend_pages(backend, until=now + SLICE)
+        except Exception:
+            self._tend_at = now  # what was left out is not to wait for as long as a good round
+            raise
+
+    def _tend_pages(self, backend: Any, until: float) -> None:
         while self._next is not None:
             self._tend_page(backend, self._next)
-            if time.monotonic() >= now + SLICE:
+            if time.monotonic() >= until:
                 return
 
     def _tend_page(self, backend: Any, query: Query) -> None:
         page = self._runtime.store.find(query)
-        # What fails below is left out, as the next round is soon enough for it.
+        # What fails below is left to the next round: it is not to keep the other pages waiting.
         self._next = Query(ALIVE, limit=BATCH, cursor=page.cursor) if page.cursor else None
         groups = {group for job in page.jobs for group in self._groups_of(job)} - self._renewed
         self._renewed |= groups
