@@ -3,6 +3,9 @@
 import logging
 
 import pytest
+import redis
+from celery.exceptions import BackendGetMetaError
+from kombu.exceptions import OperationalError
 
 from milepost.engine.trouble import Trouble
 from milepost.errors import StoreUnavailableError
@@ -99,12 +102,33 @@ def test_a_chore_that_fails_holds_up_nobody_and_waits(clock, caplog):
     clock.advance(FAILED_SECONDS)
     chore.do()
     assert len(done) == 2
-    assert said(caplog) == [("ERROR", "nothing is done: nobody home")]
+    assert said(caplog) == [("WARNING", "nothing is done: nobody home")]
     errors.clear()
     clock.advance(FAILED_SECONDS)
     for _ in range(3):
         chore.do()
     assert len(done) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (ConnectionRefusedError("nobody home"), "WARNING"),
+        (OperationalError("nobody home"), "WARNING"),
+        (BackendGetMetaError("nobody home"), "WARNING"),
+        (redis.ConnectionError("nobody home"), "WARNING"),
+        (redis.ReadOnlyError("nobody home"), "WARNING"),
+        (KeyError("a mistake"), "ERROR"),
+    ],
+)
+def test_an_outage_of_a_broker_or_a_backend_is_a_line_and_a_mistake_has_its_place(
+    clock, caplog, error, level
+):
+    chore, _, errors = make_chore(clock)
+    errors.append(error)
+    chore.do()
+    (said,) = caplog.records
+    assert (said.levelname, said.exc_info is None) == (level, level == "WARNING")
 
 
 def test_a_chore_keeps_its_pace(clock):

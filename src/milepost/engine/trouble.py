@@ -20,10 +20,12 @@ class Trouble:
     Args:
         what: what does not happen meanwhile, for the log.
         clock: where to read the time.
+        outages: errors that say that a server is away, beside the store's own.
     """
 
-    def __init__(self, what: str, clock: Clock) -> None:
+    def __init__(self, what: str, clock: Clock, outages: tuple[type[Exception], ...] = ()) -> None:
         self._what, self._clock = what, clock
+        self._outages: tuple[type[Exception], ...] = (StoreError, *outages)
         self._since: float | None = None
         self._said: dict[type[BaseException], float] = {}  # by error, so that none hides another
 
@@ -59,8 +61,8 @@ class Trouble:
         self._said[type(exc)] = now
         lasts = now - self._since
         so_far = f", for {lasts:.0f} s now" if lasts >= 1 else ""
-        # What is not the store's own may be a mistake: it is told with where it was made.
-        trace = None if isinstance(exc, StoreError) else exc
+        # What is no outage may be a mistake: it is told with where it was made.
+        trace = None if isinstance(exc, self._outages) else exc
         logger.log(
             logging.WARNING if trace is None else logging.ERROR,
             *("%s%s: %s", self._what, so_far, exc),

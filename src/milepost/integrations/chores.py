@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from celery.exceptions import BackendError
+from kombu.exceptions import OperationalError
+
+from milepost import extras
 from milepost.clock import Clock
 from milepost.engine.trouble import Trouble
 from milepost.integrations.chords import Chords
@@ -14,6 +18,15 @@ PURGE_SECONDS = 60.0
 """How often a worker drops records whose retention is over."""
 FAILED_SECONDS = 5.0
 """How long a chore waits that failed: a server that does not answer holds each try up."""
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    redis: Any = extras.find("redis")
+    return (OSError, OperationalError, BackendError, *((redis.RedisError,) if redis else ()))
+
+
+OUTAGES = _outages()
+"""What drivers of brokers and result backends raise while a server is away."""
 
 
 class Chore:
@@ -30,7 +43,7 @@ class Chore:
         self, act: Callable[[], None], trouble: str, clock: Clock, every: float = 0.0
     ) -> None:
         self._act, self._clock, self._every = act, clock, every
-        self._trouble = Trouble(trouble, clock)
+        self._trouble = Trouble(trouble, clock, OUTAGES)
         self._due_at = clock.monotonic()
 
     def do(self) -> None:

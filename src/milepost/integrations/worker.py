@@ -18,7 +18,7 @@ from milepost.engine.trouble import NOT_RENEWED, Trouble
 from milepost.errors import ConfigurationError, NoKeysError, StoreError
 from milepost.face import load_all
 from milepost.integrations.aftermath import aftermath_of
-from milepost.integrations.chores import chores_of
+from milepost.integrations.chores import OUTAGES, chores_of
 from milepost.integrations.queues import Queues
 from milepost.integrations.watch import ATTRIBUTE, Watch
 from milepost.registry import registry_of
@@ -149,7 +149,7 @@ class KeeperStep(bootsteps.StartStopStep):
             self._flag.remove()
 
     def _recover(self, watch: Watch, app: Any) -> None:
-        trouble = Trouble("no recovery for now", self._runtime.clock)
+        trouble = Trouble("no recovery for now", self._runtime.clock, OUTAGES)
         chores = chores_of(watch, app, self._runtime)
         while not (self._stopping.is_set() or self._flag.is_set()):
             more = False

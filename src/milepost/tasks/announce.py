@@ -105,9 +105,9 @@ def _store(
         if _keeps_result(app, request):
             backend, meta = _backend(app, request), {"reason": reason}
             # One that keeps nothing has no state to ask for: it would open a queue for the answer.
-            if over is not None and not message.is_reply(backend):
-                if backend.get_state(request.id) != over:
-                    return
+            looks = over is not None and not message.is_reply(backend)
+            if looks and backend.get_state(request.id) != over:
+                return
             backend.store_result(request.id, meta, state, request=request)
     except Exception as exc:
         logger.warning("job %s: Celery's backend does not show %s: %r", request.id, state, exc)
