@@ -6,7 +6,7 @@ import pytest
 
 from deliveries import make_app
 from milepost.errors import StoreUnavailableError
-from milepost.integrations.unknown import UnknownStep
+from milepost.integrations.unknown import BACK_AFTER, UnknownStep
 from milepost.model import Delivery, JobStatus, NewJob
 from milepost.runtime import runtime_of
 
@@ -14,7 +14,10 @@ from milepost.runtime import runtime_of
 class Message:
     def __init__(self, **headers):
         self.headers = headers
-        self.acknowledged = False
+        self.acknowledged = self.put_back = False
+
+    def reject_log_error(self, logger, errors, requeue=False):
+        self.put_back = requeue
 
     def ack_log_error(self, logger, errors):
         self.acknowledged = True
@@ -39,6 +42,9 @@ def consumer(app, refused):
         app=app,
         connection_errors=(),
         on_unknown_task=lambda body, message, exc: refused.append(message),
+        due=[],
+        timer=SimpleNamespace(call_after=lambda *call: consumer.due.append(call)),
+        call_soon=lambda act: act(),
     )
     UnknownStep(consumer)
     return consumer
@@ -70,10 +76,17 @@ def test_what_is_not_on_record_is_celerys(consumer, refused, headers):
     assert not message.acknowledged
 
 
-def test_where_nobody_knows_it_is_celerys(app, consumer, refused):
+def test_while_nobody_knows_it_goes_back_to_its_queue_but_not_at_once(
+    app, consumer, refused, monkeypatch
+):
     def away(job_id):
         raise StoreUnavailableError("memory://", "nobody home")
 
-    runtime_of(app).store.get = away
-    consumer.on_unknown_task(None, Message(id="known", task="new"), KeyError("new"))
-    assert len(refused) == 1
+    monkeypatch.setattr(runtime_of(app).store, "get", away)
+    message = Message(id="known", task="new")
+    consumer.on_unknown_task(None, message, KeyError("new"))
+    assert (refused, message.acknowledged, message.put_back) == ([], False, False)
+    ((seconds, act, given),) = consumer.due
+    assert seconds == BACK_AFTER
+    act(*given)
+    assert (refused, message.acknowledged, message.put_back) == ([], False, True)

@@ -1,8 +1,12 @@
 """Workers of older code, which do not have the tasks that newer senders send already."""
 
+import signal
+
 import pytest
 from celery.exceptions import NotRegistered
 from workers import wait_until
+
+from services import start_redis
 
 
 @pytest.fixture
@@ -39,6 +43,26 @@ def test_a_job_waits_for_a_worker_that_has_its_task(site, start_old):
     site.start_worker()
     assert job.get(timeout=60) == sum(range(5))
     assert not site.effects(word="errback")
+
+
+def test_a_job_waits_also_while_its_store_is_away(make_site):
+    """The old worker cannot know whether it is on record, and puts its message back."""
+    server = start_redis("--appendonly", "yes", "--appendfsync", "always")
+    try:
+        site = make_site("redis", store=server.url, short_lease=True)
+        site.env["PROJECT_WITHOUT"] = "count"
+        old = site.start_worker()
+        del site.env["PROJECT_WITHOUT"]
+        old.process.send_signal(signal.SIGSTOP)
+        job = site.send("count", 5)
+        server.kill()
+        old.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "go back to their queue" in old.text(), "nobody knows of the job")
+        server.start()
+        wait_until(lambda: "does not have the task" in old.text(), "the message has come again")
+        assert job.state == "PENDING"
+    finally:
+        server.stop()
 
 
 def test_a_plain_task_fails_as_with_celery(site, start_old):
