@@ -1,14 +1,19 @@
 """The manager: keys, lists, restarts, explanations, and what Celery is told of it all."""
 
 import pickle
+import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
+from celery.backends.cache import CacheBackend
 from celery.backends.rpc import RPCBackend
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask
+from milepost.engine.recovery import AGAIN_AFTER
 from milepost.errors import (
     BrokerUnavailableError,
     CheckpointError,
@@ -16,6 +21,7 @@ from milepost.errors import (
     InvalidTransitionError,
 )
 from milepost.jobs.bulk import Bulk
+from milepost.jobs.patience import attempt
 from milepost.model import JobStatus, NewJob, Progress
 from milepost.stores.memory import MemoryStore
 from milepost.tasks import announce
@@ -462,6 +468,60 @@ def test_a_keeper_that_is_quicker_than_a_restart_leaves_its_result_alone(
     monkeypatch.setattr(store, "reopen", overtaken)
     jobs.restart(job.id)
     assert (jobs.get(job.id).attempts, app.AsyncResult(job.id).state) == (2, "SUCCESS")
+
+
+@pytest.fixture
+def backend(app, jobs, task, monkeypatch):
+    """A function that makes a result backend slow, after a job was paused or has failed.
+
+    Each control act gives up on it soon; the other function lets it answer at last.
+    """
+    gate = threading.Event()
+    monkeypatch.setattr("milepost.jobs.sending.attempt", partial(attempt, seconds=0.05))
+
+    def slow_down(owner, name):
+        does = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *given, **more: (does(*given, **more), gate.wait(30))[0]
+        )
+
+    def answer():
+        gate.set()
+        for thread in threading.enumerate():
+            if thread.name == "milepost-control":
+                thread.join(30)
+
+    yield SimpleNamespace(slow_down=slow_down, answer=answer)
+    answer()
+
+
+@pytest.mark.parametrize(("act", "waits"), [("retry", "forget"), ("resume", "get_state")])
+def test_a_job_is_sent_by_a_keeper_where_celery_was_not_told_in_time(
+    app, jobs, task, backend, clock, act, waits
+):
+    """It could end before Celery is told, which would take the place of its end."""
+    job = jobs.create("work")
+    run(task, job, kwargs={"pause_at": 1} if act == "resume" else {"fail_at": 1})
+    backend.slow_down(CacheBackend, waits)
+    assert getattr(jobs, act)(job.id).status is JobStatus.PENDING
+    assert sent(app) == []
+    assert job.id not in app.milepost.store.due(10)
+    clock.advance(AGAIN_AFTER)
+    assert job.id in app.milepost.store.due(10)
+
+
+@pytest.mark.parametrize(
+    ("act", "owner", "waits"),
+    [("retry", announce, "_keeps_result"), ("resume", CacheBackend, "get_state")],
+)
+def test_what_comes_too_late_leaves_a_new_end_alone(app, jobs, task, backend, act, owner, waits):
+    job = jobs.create("work")
+    run(task, job, kwargs={"pause_at": 1} if act == "resume" else {"fail_at": 1})
+    backend.slow_down(owner, waits)
+    getattr(jobs, act)(job.id)
+    app.backend.mark_as_failure(job.id, ValueError("again"))
+    backend.answer()
+    assert app.backend.get_task_meta(job.id, cache=False)["status"] == "FAILURE"
 
 
 def test_a_job_that_is_paused_before_it_starts_shows_it_too(app, jobs, task):

@@ -12,16 +12,22 @@ PATIENCE = 5.0
 Their clients wait without end for a peer that accepts connections and never answers."""
 
 
-def attempt(what: str, work: Callable[[], None], seconds: float = PATIENCE) -> bool:
+def attempt(
+    what: str,
+    work: Callable[[], None],
+    seconds: float = PATIENCE,
+    given_up: threading.Event | None = None,
+) -> bool:
     """Do something whose failure somebody else makes good, and wait for it for a while.
 
     Args:
         what: what is being done, for the log.
         work: does it, in a thread of its own, which a peer that never answers keeps.
         seconds: how long to wait.
+        given_up: is set when nobody waits any longer, for work that is to do nothing then.
 
     Returns:
-        Whether it was done; if not, the log says why.
+        Whether it was done in time; if not, the log says why, and it may still be done.
     """
     done = threading.Event()
     problems: list[str] = []
@@ -36,6 +42,8 @@ def attempt(what: str, work: Callable[[], None], seconds: float = PATIENCE) -> b
 
     threading.Thread(target=run, name="milepost-control", daemon=True).start()
     if not done.wait(seconds):
+        if given_up is not None:
+            given_up.set()
         problems.append(f"no answer within {seconds:g} s")
     for problem in problems:
         logger.warning("%s: %s", what, problem)

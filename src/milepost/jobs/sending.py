@@ -1,6 +1,7 @@
 """What a control act sends: the job's message, and the word to Celery about it."""
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -94,27 +95,30 @@ class Sender:
         self.send_due(job, self._forget)
         return job
 
-    def send_due(self, job: Job, tell: Callable[[Job], None] | None = None) -> None:
+    def send_due(self, job: Job, tell: Callable[[Job], bool] | None = None) -> None:
         """Send a job's message again that was just made due; where that fails, a keeper does.
 
         Args:
             job: its record.
-            tell: tells Celery what it is to know before the job can end again: what is told
-                later would take the place of that end, and who waits for it would wait on.
+            tell: tells Celery what it is to know before the job can end again, and returns
+                whether it is told: what is told later would take the place of that end, and
+                who waits for it would wait on. So the sending is left to a keeper then, too.
         """
         if job.status is not JobStatus.PENDING:
             return
         if runtime_of(self._app).store.claim_recovery(job.id, AGAIN_AFTER) is None:
             return
-        if tell is not None:
-            tell(job)
+        if tell is not None and not tell(job):
+            return
         attempt(f"job {job.id}: send it now, and not by a keeper", lambda: resend(self._app, job))
 
-    def _forget(self, job: Job) -> None:
-        """Let Celery forget how a job has ended that begins again."""
-        attempt(
+    def _forget(self, job: Job) -> bool:
+        """Let Celery forget how a job has ended that begins again; return whether it is done."""
+        late = threading.Event()
+        return attempt(
             f"job {job.id}: forget its old result",
-            lambda: announce.forgotten(self._app, announce.request_of(self._app, job)),
+            lambda: announce.forgotten(self._app, announce.request_of(self._app, job), late.is_set),
+            given_up=late,
         )
 
     def tell_paused(self, job: Job) -> None:
@@ -125,11 +129,13 @@ class Sender:
             lambda: announce.paused(self._app, announce.request_of(self._app, job), reason),
         )
 
-    def tell_resumed(self, job: Job) -> None:
-        """Tell Celery that a paused job goes on."""
-        attempt(
+    def tell_resumed(self, job: Job) -> bool:
+        """Tell Celery that a paused job goes on; return whether it is told."""
+        late = threading.Event()
+        return attempt(
             f"job {job.id}: tell Celery that it goes on",
-            lambda: announce.resumed(self._app, announce.request_of(self._app, job)),
+            lambda: announce.resumed(self._app, announce.request_of(self._app, job), late.is_set),
+            given_up=late,
         )
 
     def tell_cancelled(self, *jobs: Job) -> None:

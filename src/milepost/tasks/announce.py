@@ -5,6 +5,7 @@ stored message.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery.app.task import (  # type: ignore[attr-defined]
@@ -28,9 +29,15 @@ def paused(app: Any, request: Any, reason: str) -> None:
     _send_event(app, request, "task-paused")
 
 
-def resumed(app: Any, request: Any) -> None:
-    """Tell Celery that a paused job goes on; if it has an end there by now, that stays."""
-    _store(app, request, RESUMED, None, over=PAUSED)
+def resumed(app: Any, request: Any, is_late: Callable[[], bool] = lambda: False) -> None:
+    """Tell Celery that a paused job goes on; if it has an end there by now, that stays.
+
+    Args:
+        app: the Celery app.
+        request: the job's.
+        is_late: whether it is too late to say so: the job may be about to end.
+    """
+    _store(app, request, RESUMED, None, over=PAUSED, is_late=is_late)
     _send_event(app, request, "task-resumed")
 
 
@@ -47,11 +54,19 @@ def cancelled(app: Any, request: Any, reason: str) -> None:
     _send_event(app, request, "task-revoked", terminated=False, signum=None, expired=False)
 
 
-def forgotten(app: Any, request: Any) -> None:
-    """Let Celery forget the outcome of a job that is about to run again."""
+def forgotten(app: Any, request: Any, is_late: Callable[[], bool] = lambda: False) -> None:
+    """Let Celery forget the outcome of a job that is about to run again.
+
+    Args:
+        app: the Celery app.
+        request: the job's.
+        is_late: whether it is too late to forget: the outcome may be that of the new run.
+    """
     try:
         if _keeps_result(app, request):
-            _backend(app, request).forget(request.id)
+            backend = _backend(app, request)
+            if not is_late():
+                backend.forget(request.id)
     except Exception as exc:
         logger.warning("job %s: its old result stays in Celery's backend: %r", request.id, exc)
 
@@ -95,7 +110,13 @@ def _keeps_result(app: Any, request: Any) -> bool:
 
 
 def _store(
-    app: Any, request: Any, state: str, reason: str | None, *, over: str | None = None
+    app: Any,
+    request: Any,
+    state: str,
+    reason: str | None,
+    *,
+    over: str | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> None:
     """Let the backend show a state, be it in place of *over* only.
 
@@ -107,6 +128,8 @@ def _store(
             # One that keeps nothing has no state to ask for: it would open a queue for the answer.
             looks = over is not None and not message.is_reply(backend)
             if looks and backend.get_state(request.id) != over:
+                return
+            if is_late():
                 return
             backend.store_result(request.id, meta, state, request=request)
     except Exception as exc:
