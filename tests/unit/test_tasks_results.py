@@ -1,12 +1,16 @@
 """What follows a body: one outcome, told once, the same in the record and in Celery."""
 
+import json
 import pickle
+import re
 import uuid
 
 import pytest
 from celery import Task
 from celery.backends.cache import CacheBackend
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import EncodeError, OperationalError
+from kombu.serialization import register
 
 from deliveries import deliver, make_app, record, sent
 from milepost import CheckpointableTask, EncryptedTask
@@ -117,7 +121,10 @@ def test_what_celery_can_store_or_need_not_is_a_success(make, value, options, co
     assert record(app).status is JobStatus.SUCCEEDED
 
 
-@pytest.mark.parametrize("value", [None, True, 1, 0.5, "word"])
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 1, 0.5, "word", {"a": [1, None, {"b": "word"}]}, [], [[0.5]] * 3],
+)
 def test_most_results_are_encoded_once(app, monkeypatch, value):
     encoded = []
     encode = CacheBackend.encode
@@ -129,6 +136,48 @@ def test_most_results_are_encoded_once(app, monkeypatch, value):
     monkeypatch.setattr(CacheBackend, "encode", count)
     assert deliver(returning(app, value)).succeeded
     assert len(encoded) == 1
+
+
+class Refusing:
+    """A serializer that takes what MessagePack does of integers, and nothing else."""
+
+    @staticmethod
+    def dumps(data):
+        packed = json.dumps(data)
+        if any(abs(int(number)) >= 2**64 for number in re.findall(r"\d+", packed)):
+            raise OverflowError("Integer value out of range")
+        return packed
+
+
+@pytest.mark.parametrize("value", [2**64, [2**64], {"a": 2**64}])
+def test_what_another_serializer_does_not_take_fails_its_job(make, value):
+    name, kind = "refusing", "application/x-refusing"
+    register(name, Refusing.dumps, json.loads, content_type=kind, content_encoding="utf-8")
+    app = make(result_serializer=name, accept_content=["json", name])
+    assert deliver(returning(app, value)).state == "FAILURE"
+    assert record(app).error.startswith("JobResultError")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, [10**5000], {1: Strange()}, (1, Strange())],
+    ids=["large", "large inside", "behind a number", "in a tuple"],
+)
+@pytest.mark.parametrize("options", [{}, {"keep_result": False}])
+def test_what_only_looks_plain_is_found_out(app, value, options):
+    assert deliver(returning(app, value, **options)).state == "FAILURE"
+    assert record(app).error.startswith("JobResultError")
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), MemoryError("full")])
+def test_what_happens_while_a_result_is_encoded_is_not_its_fault(app, error):
+    class Slow:
+        def __json__(self):
+            raise error
+
+    outcome = deliver(returning(app, Slow()))
+    assert type(outcome.value) is type(error)
+    assert record(app).error.startswith(type(error).__name__)
 
 
 def test_the_error_survives_pickle():

@@ -71,6 +71,11 @@ class JsonCodec:
         raise EncodeError("$" + path, problem)
 
 
+def is_plain(data: bytes) -> bool:
+    """Whether a codec's bytes are a :class:`JsonCodec`'s, and say plain values only."""
+    return data[:2] == HEAD and _FORM not in data
+
+
 def _wrong_head(data: bytes) -> str:
     if not data:
         return f"expected bytes that begin with {HEAD!r} (JSON), found none at all"

@@ -12,7 +12,6 @@ from milepost.engine.plan import Plan
 from milepost.engine.stored import parked
 from milepost.engine.work import Attempt
 from milepost.errors import (
-    CodecError,
     CrashLimitError,
     DecodeError,
     MilepostError,
@@ -144,7 +143,7 @@ def _interrupt_in(exc: BaseException) -> Interrupt | None:
 
 
 def _succeed(attempt: Attempt, plan: Plan, value: Any) -> Ending:
-    result = _encoded_result(attempt.runtime, value) if plan.keep_result else None
+    result = attempt.encoded(value) if plan.keep_result else None
     reason = RESULT_NOT_KEPT if result is None and value is not None else None
     settlement = Settlement(JobStatus.SUCCEEDED, reason, result, finishing=plan.finishing)
     try:
@@ -156,17 +155,6 @@ def _succeed(attempt: Attempt, plan: Plan, value: Any) -> Ending:
         logger.warning("job %s: its result is not kept: %s", attempt.job.id, exc)
         return _succeed(attempt, replace(plan, keep_result=False), value)
     return Completed(value)
-
-
-def _encoded_result(runtime: Runtime, value: Any) -> bytes | None:
-    """Encode a return value, if the codec can: Celery's own serializer may know more."""
-    if value is None:
-        return None
-    try:
-        return runtime.codec.encode(value)
-    except CodecError as exc:
-        logger.debug("a result is not kept in the job's record: %s", exc)
-        return None
 
 
 def _stop(attempt: Attempt, stop: Interrupt) -> Ending:

@@ -1,5 +1,6 @@
 """What the body of a task works with while it holds the lease."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import get_ident
@@ -15,6 +16,7 @@ from milepost.engine.state import State
 from milepost.engine.stored import parked
 from milepost.errors import (
     CheckpointError,
+    CodecError,
     DecodeError,
     LeaseLostError,
     NoKeysError,
@@ -29,6 +31,8 @@ from milepost.model import (
 )
 from milepost.runtime import Runtime
 from milepost.transactional import Transactional
+
+logger = logging.getLogger("milepost")
 
 VOID = (Cancel, Superseded)
 """Interrupts after which no answer is worth waiting for."""
@@ -74,6 +78,7 @@ class Attempt:
         self.flights: Flights | None = None
         """What must land before the body is left; see :func:`milepost.engine.calls.calls_of`."""
         self._state: State | None = None
+        self._encoded: tuple[Any, bytes | None] | None = None
 
     @property
     def fence(self) -> int:
@@ -95,6 +100,24 @@ class Attempt:
         encoded = self.runtime.codec.encode(data)
         self.journal.put(EXPLICIT, encoded)
         self.journal.stored.fields[EXPLICIT] = encoded
+
+    def encoded(self, value: Any) -> bytes | None:
+        """Return what the body returns as the record keeps it, encoded once.
+
+        None: there is nothing, or the codec does not take it; Celery's own serializer may.
+        """
+        if self._encoded is None or self._encoded[0] is not value:
+            self._encoded = value, self._encode(value)
+        return self._encoded[1]
+
+    def _encode(self, value: Any) -> bytes | None:
+        if value is None:
+            return None
+        try:
+            return self.runtime.codec.encode(value)
+        except CodecError as exc:
+            logger.debug("a result is not kept in the job's record: %s", exc)
+            return None
 
     def saved(self) -> Any:
         """Return the job's explicit checkpoint, or None."""
