@@ -127,6 +127,6 @@ class Leased:
 
 
 def _in_words(exc: ValueTooLargeError, delta: Delta) -> ValueTooLargeError:
-    """Return an error that names a field as people know it; a name from below says nothing."""
-    known = called(exc.field) if exc.field in delta.writes else exc.field
-    return ValueTooLargeError(known, exc.size, exc.limit)
+    """Return an error that says what people know the field as; a name from below says nothing."""
+    known_as = called(exc.field) if exc.field in delta.writes else exc.known_as
+    return ValueTooLargeError(exc.field, exc.size, exc.limit, known_as)

@@ -43,18 +43,19 @@ class ValueTooLargeError(StoreError):
     """One value of a checkpoint is larger than the store accepts.
 
     Args:
-        field: what it is: ``step 'load'``, ``self.state``, ``result``, ``message``, or the
-            checkpoint's field of that name.
+        field: the checkpoint field, or ``"result"`` or ``"message"``.
         size: its size in bytes.
         limit: the store's limit in bytes.
+        known_as: what people know the field as: ``step 'load'``, ``self.state``.
     """
 
-    def __init__(self, field: str, size: int, limit: int) -> None:
-        super().__init__(field, size, limit)
-        self.field, self.size, self.limit = field, size, limit
+    def __init__(self, field: str, size: int, limit: int, known_as: str = "") -> None:
+        super().__init__(field, size, limit, known_as)
+        self.field, self.size, self.limit, self.known_as = field, size, limit, known_as
 
     def __str__(self) -> str:
         return (
-            f"{self.field} is {self.size:,} bytes, the limit is {self.limit:,}: keep large data "
-            "outside and store a reference to it, or raise max_value_bytes"
+            f"{self.known_as or repr(self.field)} is {self.size:,} bytes, the limit is "
+            f"{self.limit:,}: keep large data outside and store a reference to it, or raise "
+            "max_value_bytes"
         )
