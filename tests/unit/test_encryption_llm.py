@@ -8,6 +8,7 @@ import pytest
 from deliveries import deliver, make_app
 from milepost import EncryptedTask, LLMTask
 from milepost.codecs.keyring import Key, Keyring
+from milepost.errors import StepResultError
 from milepost.model import JobStatus
 from models import ScriptedModel
 
@@ -69,3 +70,26 @@ def test_nothing_of_a_conversation_is_readable(base, is_async, fails):
         assert ended.error == f"ValueError: answer to {CANARY}"
     else:
         assert app.milepost.jobs.result(job.id) == f"answer to {CANARY}"
+
+
+@pytest.mark.parametrize("base", [LLMTask, Secret])
+def test_an_answer_that_is_too_large_costs_the_job_nothing_else(base):
+    """It fails the call that got it, under no name that a store knows; the rest is saved."""
+    app, model = make_app(milepost={"keys": KEYS, "max_value_bytes": 2000}), ScriptedModel()
+    model.script = ["x" * 3000, "short"]
+    caught = []
+
+    @app.task(base=base, bind=True, name="ask", llm_client=model, llm_model="m")
+    def ask(self, word):
+        try:
+            self.llm(word)
+        except StepResultError as exc:
+            caught.append(str(exc))
+        return self.llm("again").text
+
+    job = app.milepost.jobs.create("ask", {"word": "w"})
+    args, kwargs = ask.milepost_outgoing((), {"word": "w"}, job.id)
+    deliver(ask, *args, kwargs=kwargs, job_id=job.id)
+    assert app.milepost.jobs.result(job.id) == "short"
+    (said,) = caught
+    assert "the limit is 2,000" in said

@@ -127,6 +127,7 @@ class Leased:
 
 
 def _in_words(exc: ValueTooLargeError, delta: Delta) -> ValueTooLargeError:
-    """Return an error that says what people know the field as; a name from below says nothing."""
-    known_as = called(exc.field) if exc.field in delta.writes else exc.known_as
-    return ValueTooLargeError(exc.field, exc.size, exc.limit, known_as)
+    """Return an error that says what people know the field as; not one that is secret."""
+    if exc.known_as or exc.field not in delta.writes:
+        return exc
+    return ValueTooLargeError(exc.field, exc.size, exc.limit, called(exc.field))

@@ -27,7 +27,7 @@ from milepost.model import RECORDED, Job, Swap
 from milepost.query import Query, cursor_at, pages
 from milepost.runtime import Runtime, cipher_of, runtime_of
 from milepost.store import Store
-from milepost.stores.sealed import NAMES
+from milepost.stores.names import NAMES
 from milepost.tasks import message
 from milepost.tasks.checkpointable import CheckpointableTask
 

@@ -6,11 +6,8 @@ its record. The key that names are hashed with is drawn by a job's first checkpo
 encrypted, as a field of its own, so that names stay when keys are rotated.
 """
 
-from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2s
-from os import urandom
 from typing import Any
 
 from milepost.codecs import places
@@ -18,7 +15,13 @@ from milepost.codecs.encrypted import HEAD, Cipher, Sealer, is_record, key_id_of
 from milepost.codecs.places import Words
 from milepost.codecs.texts import seal_text, seal_words
 from milepost.documents import Documents
-from milepost.errors import EncryptedDataError, NoKeysError, PlaintextError, TamperedError
+from milepost.errors import (
+    EncryptedDataError,
+    NoKeysError,
+    PlaintextError,
+    TamperedError,
+    ValueTooLargeError,
+)
 from milepost.history import Act
 from milepost.limits import Limits
 from milepost.model import (
@@ -38,50 +41,11 @@ from milepost.model import (
 )
 from milepost.query import Page, Query
 from milepost.store import NO_WRITES, Store
+from milepost.stores.names import NAMES, Names
 from milepost.stores.readable import readable, result_of
 from milepost.transactional import Transactional
 
-NAMES = "~n"
-"""The field that holds the key to the names of the others."""
-NAME_BYTES = 12
 LARGEST_SEQUENCE = 2**32
-
-
-class Names:
-    """The names under which one job's fields are stored.
-
-    Args:
-        place: what the place of each of its fields begins with.
-        key: what they are hashed with; drawn anew for a job that has none yet.
-
-    Attributes:
-        is_saved: whether the store is known to have the key.
-        plain: fields that were stored before the task was encrypted.
-    """
-
-    __slots__ = ("_hash", "is_saved", "key", "place", "plain")
-
-    def __init__(self, place: bytes, key: bytes | None = None) -> None:
-        self.place = place
-        self.is_saved = key is not None
-        self.key = key or urandom(32)
-        self.plain: set[str] = set()
-        self._hash = blake2s(key=self.key, digest_size=NAME_BYTES)
-
-    def stored(self, name: bytes) -> bytes:
-        """Return the name under which a field is stored, in the bytes of its characters."""
-        hashed = self._hash.copy()
-        hashed.update(name)
-        return b2a_base64(hashed.digest(), newline=False)
-
-    def all_stored(self, names: Iterable[str]) -> list[str]:
-        """Return every name under which fields may be stored, also from before encryption."""
-        found = []
-        for name in names:
-            found.append(self.stored(name.encode("utf-8", "surrogatepass")).decode())
-            if name in self.plain:
-                found.append(name)
-        return found
 
 
 class SealedStore:
@@ -167,7 +131,10 @@ class SealedStore:
         return fields
 
     def commit(self, lease: Lease, delta: Delta) -> Signal | None:
-        signal = self._inner.commit(lease, self._sealed(lease, delta))
+        try:
+            signal = self._inner.commit(lease, self._sealed(lease, delta))
+        except ValueTooLargeError as exc:
+            raise self._names_of(lease.job_id).own(exc, delta.writes) from None
         if delta.writes:
             self._names_of(lease.job_id).is_saved = True
         return signal
@@ -184,7 +151,10 @@ class SealedStore:
             place = places.result(job_id, self._task)
             result = self._current().seal(place, settlement.result, lease.fence)
             sealed = replace(sealed, result=result)
-        self._inner.settle(lease, sealed)
+        try:
+            self._inner.settle(lease, sealed)
+        except ValueTooLargeError as exc:
+            raise self._names_of(job_id).own(exc, settlement.delta.writes) from None
 
     # -- sealing ---------------------------------------------------------------------------
 
