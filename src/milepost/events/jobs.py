@@ -90,7 +90,13 @@ class DeliveryDropped:
 
 @dataclass(frozen=True, slots=True)
 class JobExpired:
-    """A job was cancelled because it had not begun by the moment that its sender had set."""
+    """A job was cancelled because it had not begun by the moment that its sender had set.
+
+    Attributes:
+        job_id: which job.
+        task: the registered name of its task.
+        reason: ``expired: …``, with that moment.
+    """
 
     job_id: str
     task: str
