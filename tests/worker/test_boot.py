@@ -22,6 +22,17 @@ def start_in_vain(site, pool="prefork"):
     return worker.text()
 
 
+def change_project(site, lines):
+    """Let a worker's project be the tests' own one, and do something to it."""
+    (site.folder / "project.py").write_text(
+        "from importlib import util\n"
+        f"spec = util.spec_from_file_location('whole', {str(site.home / 'project.py')!r})\n"
+        "whole = util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(whole)\n"
+        "app = whole.app\n" + lines
+    )
+
+
 @pytest.mark.parametrize("kind", ["redis", "files+sqlite", "redis+postgres"])
 def test_a_version_that_went_backwards(make_site, kind):
     """A worker of older code does not touch newer jobs, unless somebody wants just that."""
@@ -71,14 +82,7 @@ def test_annotations_that_undo_durability(make_site):
 def test_a_registry_that_contradicts_itself(make_site):
     """A job type whose task nobody has."""
     site = make_site("files+sqlite")
-    (site.folder / "project.py").write_text(
-        "from importlib import util\n"
-        f"spec = util.spec_from_file_location('whole', {str(site.home / 'project.py')!r})\n"
-        "whole = util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(whole)\n"
-        "app = whole.app\n"
-        "whole.milepost.registry.register('shop.import', 'shop.tasks.nowhere')\n"
-    )
+    change_project(site, "whole.milepost.registry.register('shop.import', 'shop.tasks.nowhere')\n")
     said = start_in_vain(site)
     assert "job type 'shop.import' names task 'shop.tasks.nowhere', which is not registered" in said
 
@@ -86,14 +90,7 @@ def test_a_registry_that_contradicts_itself(make_site):
 def test_a_milepost_that_came_too_late(make_site):
     """The worker ends with a word that says what to do, and its message goes back."""
     site = make_site("redis")
-    (site.folder / "project.py").write_text(
-        "from importlib import util\n"
-        f"spec = util.spec_from_file_location('whole', {str(site.home / 'project.py')!r})\n"
-        "whole = util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(whole)\n"
-        "app = whole.app\n"
-        "app.steps['worker'].clear()\n"
-    )
+    change_project(site, "app.steps['worker'].clear()\n")
     job = site.send("count", 3)
     worker = site.start_worker(ready=False)
     wait_until(lambda: worker.process.poll() is not None, "the worker has ended")

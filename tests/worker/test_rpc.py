@@ -12,13 +12,19 @@ def site(make_site):
     return make_site("redis", backend="rpc://", short_lease=True)
 
 
-def test_a_result_after_a_pause(site):
-    """Somebody else lets the job go on, with a queue of their own; its caller gets the result."""
-    site.start_worker()
+def send_and_pause(site):
+    """Return a job that was paused in the middle of its work."""
     job = site.send("count", 20, 0.05)
     site.wait_for_item(job.id, 3)
     site.jobs.pause(job.id)
     wait_until(lambda: site.jobs.get(job.id).status == "paused", "the job paused")
+    return job
+
+
+def test_a_result_after_a_pause(site):
+    """Somebody else lets the job go on, with a queue of their own; its caller gets the result."""
+    site.start_worker()
+    job = send_and_pause(site)
     elsewhere = threading.Thread(target=site.jobs.resume, args=(job.id,))
     elsewhere.start()
     elsewhere.join()
@@ -49,10 +55,7 @@ def test_a_result_whose_worker_died_before_it_was_sent(site):
 def test_a_cancel_while_paused(site):
     """Who waits is told by whoever cancels."""
     site.start_worker()
-    job = site.send("count", 20, 0.05)
-    site.wait_for_item(job.id, 3)
-    site.jobs.pause(job.id)
-    wait_until(lambda: site.jobs.get(job.id).status == "paused", "the job paused")
+    job = send_and_pause(site)
     site.jobs.cancel(job.id)
     with pytest.raises(TaskRevokedError):
         job.get(timeout=30)

@@ -3,9 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import BackendError
-from kombu.exceptions import OperationalError
-
 from milepost import extras
 from milepost.clock import Clock
 from milepost.engine.trouble import Trouble
@@ -13,6 +10,7 @@ from milepost.integrations.chords import Chords
 from milepost.integrations.visibility import Visibility
 from milepost.integrations.watch import Watch
 from milepost.runtime import Runtime
+from milepost.tasks.following import AWAY
 
 PURGE_SECONDS = 60.0
 """How often a worker drops records whose retention is over."""
@@ -22,7 +20,7 @@ FAILED_SECONDS = 5.0
 
 def _outages() -> tuple[type[Exception], ...]:
     redis: Any = extras.find("redis")
-    return (OSError, OperationalError, BackendError, *((redis.RedisError,) if redis else ()))
+    return (*AWAY, redis.RedisError) if redis else AWAY
 
 
 OUTAGES = _outages()

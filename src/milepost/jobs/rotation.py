@@ -5,7 +5,6 @@ value always stays, and wherever a rotation dies, every value is whole: under it
 under its new one.
 """
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -122,10 +121,11 @@ class Surveyor:
         """
         if MARK.encode() not in data:
             return None
-        renewed = functools.partial(self.renewed_token, may_be_elsewhere=True)
         where = places.returned(), places.told()
         text = data.decode("latin-1")  # which has a character for each byte
-        after = TOKEN.sub(lambda found: renewed(found[0], *where), text)
+        after = TOKEN.sub(
+            lambda found: self.renewed_token(found[0], *where, may_be_elsewhere=True), text
+        )
         fits = len(after) == len(text) or data.startswith(JSON)
         return after.encode("latin-1") if fits and after != text else None
 

@@ -4,7 +4,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from milepost.declared import check_model
 from milepost.engine.recovery import AGAIN_AFTER
@@ -24,6 +24,7 @@ from milepost.tasks.base import BaseTask, Facts, record, resend
 from milepost.tasks.current import RECORDED
 from milepost.tasks.undo import RECORD_LEFT, undo
 
+IsLate: TypeAlias = Callable[[], bool]
 KEYS = uuid.UUID("6d696c65-706f-5374-8b1d-6a6f62206b65")
 """The namespace in which idempotency keys become job ids."""
 EACH = 0.05
@@ -114,10 +115,14 @@ class Sender:
 
     def _forget(self, job: Job) -> bool:
         """Let Celery forget how a job has ended that begins again; return whether it is done."""
+        return self._in_time(job, "forget its old result", announce.forgotten)
+
+    def _in_time(self, job: Job, what: str, tell: Callable[[Any, Any, IsLate], None]) -> bool:
+        """Tell Celery something of a job that is about to go on; not once nobody waits for it."""
         late = threading.Event()
         return attempt(
-            f"job {job.id}: forget its old result",
-            lambda: announce.forgotten(self._app, announce.request_of(self._app, job), late.is_set),
+            f"job {job.id}: {what}",
+            lambda: tell(self._app, announce.request_of(self._app, job), late.is_set),
             given_up=late,
         )
 
@@ -131,12 +136,7 @@ class Sender:
 
     def tell_resumed(self, job: Job) -> bool:
         """Tell Celery that a paused job goes on; return whether it is told."""
-        late = threading.Event()
-        return attempt(
-            f"job {job.id}: tell Celery that it goes on",
-            lambda: announce.resumed(self._app, announce.request_of(self._app, job), late.is_set),
-            given_up=late,
-        )
+        return self._in_time(job, "tell Celery that it goes on", announce.resumed)
 
     def tell_cancelled(self, *jobs: Job) -> None:
         """Tell Celery that jobs were cancelled before a worker had them: who waits must know.

@@ -31,6 +31,7 @@ from milepost.errors import (
 from milepost.jobs.protocol import Counts, Handover
 from milepost.jobs.report import JobReport, report_on
 from milepost.jobs.sending import checked_metadata, id_of_key
+from milepost.jobs.waiting import end_of
 from milepost.model import Delivery, Granted, Job, JobStatus, NewJob, Settlement, Signal
 from milepost.routing.outcomes import counts_of
 from milepost.routing.runs import Run
@@ -169,11 +170,7 @@ class BackgroundJobManager:
             TimeoutError: it has not ended in time.
             JobNotFoundError: no such job of this kind.
         """
-        give_up_at = time.monotonic() + timeout
-        while not (job := self.get(job_id)).status.is_terminal:
-            if time.monotonic() > give_up_at:
-                raise TimeoutError(f"job {job_id!r} is still {job.status} after {timeout} s")
-            time.sleep(INTERVAL)
+        job = end_of(lambda: self.get(job_id), timeout, INTERVAL)
         if job.status is JobStatus.CANCELLED or job.reason == RESULT_NOT_KEPT:
             wanted = JobStatus.SUCCEEDED if job.status is JobStatus.CANCELLED else "read"
             raise InvalidTransitionError(job_id, job.status, wanted, job.reason or "")

@@ -56,7 +56,7 @@ class Names:
         not tell it.
         """
         for name in names:
-            if self.stored(name.encode("utf-8", "surrogatepass")).decode() == exc.field:
+            if exc.field in self.all_stored((name,)):
                 told = ValueTooLargeError(exc.field, exc.size, exc.limit, A_VALUE)
                 told.field = name
                 return told

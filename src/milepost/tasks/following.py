@@ -26,7 +26,7 @@ from milepost.runtime import runtime_of
 logger = logging.getLogger("milepost")
 
 _ENDED_AGO = "milepost_ended_ago"
-_AWAY = (OperationalError, OSError, BackendError, StoreUnavailableError)
+AWAY = (OperationalError, OSError, BackendError, StoreUnavailableError)
 """What is raised where a server is away, beside a result backend's own errors."""
 _LASTING = (EncodeError, PickleError, CodecError, ValueTooLargeError, InvalidInputError)
 """What is raised where the value itself does not fit: another time it would be raised again."""
@@ -96,7 +96,7 @@ class Truthful:
         backend, ago = self._real, _ended_ago(request)
         if ago is None:
             return backend.mark_as_failure(task_id, exc, *args, request=request, **kwargs)
-        if isinstance(exc, _AWAY) or backend.exception_safe_to_retry(exc):
+        if isinstance(exc, AWAY) or backend.exception_safe_to_retry(exc):
             logger.warning("job %s has succeeded; what follows is done later: %r", task_id, exc)
             return None
         is_over = ago >= PATIENCE

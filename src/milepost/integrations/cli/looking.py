@@ -12,7 +12,7 @@ from milepost.engine.plan import Checkpoint
 from milepost.integrations.cli import words
 from milepost.integrations.cli.bounded import together
 from milepost.integrations.cli.frame import Desk, command
-from milepost.integrations.cli.options import Seconds, filters
+from milepost.integrations.cli.options import filters, worker_timeout
 from milepost.jobs.explain import Explanation, moment
 from milepost.model import JobStatus
 from milepost.query import LARGEST
@@ -83,13 +83,7 @@ def show(desk: Desk, job_id: str) -> None:
 
 @command("explain")
 @click.argument("job_id", metavar="ID")
-@click.option(
-    "--timeout",
-    type=Seconds(),
-    default=1.0,
-    show_default=True,
-    help="Seconds to wait for workers.",
-)
+@worker_timeout
 @click.option("--no-workers", is_flag=True, help="Do not ask the workers.")
 def explain(desk: Desk, job_id: str, timeout: float, no_workers: bool) -> None:
     """Say why a job is where it is: what it waits for, and who could run it."""

@@ -56,6 +56,18 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+def worker_timeout(body: F) -> F:
+    """Add the option that says how long to wait for what the workers answer."""
+    option = click.option(
+        "--timeout",
+        type=Seconds(),
+        default=1.0,
+        show_default=True,
+        help="Seconds to wait for workers.",
+    )
+    return option(body)
+
+
 def filters(body: F) -> F:
     """Add the options that say which jobs are meant."""
     for option in reversed(

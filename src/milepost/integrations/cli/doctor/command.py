@@ -3,24 +3,16 @@
 from collections import Counter
 from dataclasses import asdict
 
-import click
-
 from milepost.integrations.cli.codes import Exit
 from milepost.integrations.cli.doctor.checks import judge
 from milepost.integrations.cli.doctor.finding import Finding, Level
 from milepost.integrations.cli.doctor.gathering import gather
 from milepost.integrations.cli.frame import Desk, command
-from milepost.integrations.cli.options import Seconds
+from milepost.integrations.cli.options import worker_timeout
 
 
 @command("doctor", needs_milepost=False)
-@click.option(
-    "--timeout",
-    type=Seconds(),
-    default=1.0,
-    show_default=True,
-    help="Seconds to wait for workers.",
-)
+@worker_timeout
 def doctor(desk: Desk, timeout: float) -> Exit:
     """Look for what loses work: in the configuration, the servers, the workers, the jobs."""
     found = judge(gather(desk.app, desk.jobs, timeout))
